@@ -77,7 +77,7 @@ def read_attention(
     Args:
         source: Features and classifier.
         videos: ``(B,)`` rows of the source.
-        policy: In evaluation mode.
+        policy: The policy, in evaluation mode.
         exits: When a video stops before; see `read_segments`.
     """
     named = []

@@ -32,7 +32,7 @@ class ClipExtractor(BaseFeaturesExtractor):
         """Build the layers.
 
         Args:
-            observation_space: Of ``maps`` observations.
+            observation_space: Space of ``maps`` observations.
             conv_channels: Channels after the 1×1 convolution.
             hidden: H, units of a video.
 
@@ -77,9 +77,9 @@ class ClipActorCritic(MultiInputActorCriticPolicy):
         """Build the networks.
 
         Args:
-            observation_space: Of ``maps`` observations.
+            observation_space: Space of ``maps`` observations.
             action_space: ``Discrete(K)``, or ``Box(0, 1, (2,))``.
-            lr_schedule: Of the algorithm.
+            lr_schedule: Learning rate by the share of the training that is left.
             **how: Of Stable-Baselines3's policy; there are no layers besides, so that ``net_arch``
                 is not among them.
 

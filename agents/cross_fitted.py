@@ -113,7 +113,7 @@ def video_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
     Args:
         labels: ``(B,)`` the first label of each video.
-        seed: Of the draw.
+        seed: Seed of the draw of folds.
 
     Raises:
         ValueError: If there are fewer than two videos.

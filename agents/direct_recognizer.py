@@ -39,8 +39,8 @@ class DirectRecognizer(SystemRecognizer):
             system: The recipe.
             known_as: The name by which `find_system` finds it.
             source: Its cache and f_C.
-            setting: Its setting.
-            seed: Of its training.
+            setting: Setting of the system, one of its ``settings`` or another.
+            seed: Seed of the training of the system.
             kept: Folder of what it has learned; trained anew where that is missing.
             precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
             exits: When a video stops before the system ends it; None for never.

@@ -42,8 +42,8 @@ class PlayedAlone:
 
     Attributes:
         system: Its name; see `find_system`.
-        setting: Its setting.
-        seed: Of its training.
+        setting: Setting of the system.
+        seed: Seed of the training of the system.
         exits: When a video stops before the system ends it; None for never.
     """
 

@@ -25,7 +25,6 @@ from ..recognizer import (
     PredictionError,
     Recognition,
     VideoRecognizer,
-    WholeFrame,
     autocast_dtype,
     encoder_gmacs,
 )
@@ -119,7 +118,7 @@ class SystemRecognizer(VideoRecognizer):
         frames = self.cache.frames
         local_gmacs = [
             each.group.gmacs
-            if isinstance(each.group.places, WholeFrame)
+            if each.group.places.is_whole
             else encoder_gmacs(
                 self._encoders[each.group.encoder], frames.frame_px, frames.segment_frames
             )
@@ -132,7 +131,7 @@ class SystemRecognizer(VideoRecognizer):
         """Return which segment a step was about, whether f_C was fed, and which option was read.
 
         Args:
-            recognition: Of one video.
+            recognition: The recognition of one video.
             step: Which of its T steps.
         """
         segment, option = (
@@ -290,7 +289,7 @@ def recognition_of(looks: Looks, options_px: NDArray[np.int64]) -> Recognition:
     """Return looks as recognizers tell of them.
 
     Args:
-        looks: Of B videos.
+        looks: The looks of B videos.
         options_px: ``(K, 4)``, the boxes of the options in the prepared frame, pixels.
     """
     boxes = options_px[looks.options] if looks.boxes_px is None else looks.boxes_px

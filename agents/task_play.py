@@ -61,7 +61,7 @@ def play_task(
         model: Its ``predict`` is asked step by step, with its own state where it has one, and with
             masks of the possible actions where it takes them (``MaskablePPO``).
         env_id: Such as ``focusgym/Exit-v0``.
-        split: Which videos.
+        split: Split of the cache whose videos are played.
         deterministic: Whether the most probable action is taken, or one is drawn.
         **config: Keywords of the environment, as for `make_sb3`: those that the model was trained
             with.

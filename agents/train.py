@@ -38,7 +38,7 @@ def train_policy(
     Args:
         cache: Folder of the feature cache.
         classifier: Folder of the classifier bundle.
-        config: How.
+        config: Settings of the training.
         seed: Seed of weights, episodes, actions and minibatches.
         group: Name of the cache's option group; needed where it holds several.
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
@@ -168,7 +168,7 @@ def make_environment(
         cache: Folder of the feature cache.
         classifier: Folder of the classifier bundle.
         config: How the policy is trained.
-        seed: Of the episodes.
+        seed: Seed of the episodes.
         group: Name of the cache's option group.
         **keywords: More of `EnvConfig`, such as ``split``.
 

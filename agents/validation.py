@@ -22,7 +22,7 @@ class Validation(BaseCallback):
 
         Args:
             source: Cache and classifier.
-            split: Of the cache.
+            split: Split of the cache whose videos are played.
             every: Rollouts between two scores; the last one is scored too.
 
         Raises:

@@ -33,11 +33,11 @@ class Player:
     """N episodes: begins them, steps them, observes; the faces only translate.
 
     Attributes:
-        config: What is played.
+        config: Task, cache, classifier and reward of the environments.
         cache: The feature cache.
         n_envs: N.
-        observation_space: Of one environment.
-        action_space: Of one environment.
+        observation_space: Space of the observations of one environment.
+        action_space: Space of the actions of one environment.
         task: What an action means, and when an episode ends.
         episodes: Which episodes are being played.
         running: ``(N,)`` bool, whether an episode has begun and is not over.
@@ -48,7 +48,7 @@ class Player:
         """Open cache and classifier.
 
         Args:
-            config: What to play.
+            config: Task, cache, classifier and reward of the environments.
             first: ``(N,)`` first episode of each environment.
             stride: Episodes from one to the next of an environment.
 

@@ -30,7 +30,7 @@ class Purpose(IntEnum):
     EPISODE_ORDER = 6
     """The order of a rollout's episodes in minibatches: (rollout, pass)."""
     SAMPLE_ORDER = 7
-    """The order of samples in a stage of training: (stage, epoch)."""
+    """The order of samples in a stage of training: (`TrainingStage`, epoch)."""
     SAMPLE_DRAWS = 8
     """Where to look in a sample, and whether: (stage, epoch, sample)."""
     DROPOUT = 9
@@ -67,6 +67,41 @@ class Purpose(IntEnum):
     """What a search proposes: (number of the first trial)."""
     DIGIT_SIDE = 25
     """How large the digit of a video is: (split, index)."""
+
+
+class TrainingStage(IntEnum):
+    """Which training draws for a sample: the first number of the keys that have a stage.
+
+    No two trainings of a seed share their draws of order, places and dropout. A new stage gets a
+    new number; those of the others stay, or every result changes. Numbers from `OWN_STAGES` on are
+    left to trainings of your own.
+    """
+
+    QUICKSTART_PATCHES = 0
+    QUICKSTART_CACHE = 1
+    QUICKSTART_POLICY = 2
+    QUICKSTART_VALIDATION = 3
+    QUICKSTART_FULL_FRAMES = 4
+    FULL_FRAMES = 10
+    PATCHES = 11
+    POLICY = 12
+    VALIDATION = 13
+    END_TO_END = 14
+    CUBES = 15
+    AFNET = 16
+    FRAMEEXIT_GATES = 20
+    """It draws the order of samples alone."""
+    PLAYED_ON_PIXELS = 20
+    """Nothing is trained, and the draws of samples are all that is drawn: the number was free."""
+    CENTERS_ON_FEATURES = 21
+    CUBES_ON_FEATURES = 22
+    CLIPS_ON_FEATURES = 23
+    LITE_EVAL_GATES = 24
+    SCSAMPLER = 25
+    LISTENTOLOOK = 26
+
+
+OWN_STAGES = 1000
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

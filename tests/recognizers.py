@@ -29,9 +29,9 @@ OFFSETS = (0, 10, 20)  # of three patches of 12 px in 32 px
 GLANCE_PX = 8
 
 # Options for three videos of five frames, and whether they are attended: not at the begin, not at
-# the end, nowhere. Where they are not, an option is named all the same, or none is.
+# the end, nowhere. Where they are not, an option is named all the same.
 CHOICES = (
-    torch.tensor([[-1, 4, 2, -1, 0], [8, -1, 3, 3, 5], [-1, 0, -1, 7, 8]]),
+    torch.tensor([[0, 4, 2, 6, 0], [8, 1, 3, 3, 5], [0, 0, 2, 7, 8]]),
     torch.tensor([[0, 1, 0, 0, 1], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool(),
 )
 

@@ -102,7 +102,7 @@ def misfit(
     """Return what of a file's tensors is not as expected; None if all is.
 
     Args:
-        tensors: Of the file.
+        tensors: Tensors of the file, by name.
         parts: Prefixes with what tensors of that prefix are like, and whether they are needed:
             those of a part that is not needed may all be missing, but not some.
     """

@@ -89,7 +89,7 @@ def random_exits(steps: Tensor, seed: int) -> Tensor:
 
     Args:
         steps: ``(N,)`` int64, after which step each video stops by the rule.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         ``(N,)`` int64.
@@ -110,7 +110,7 @@ def fixed_exits(costs: Tensor, mean_gmacs: float, seed: int) -> Tensor:
     Args:
         costs: ``(N, T)`` GMACs spent on each video up to and including each step.
         mean_gmacs: The mean cost to meet.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         ``(N,)`` int64: after the first step if even that costs more, after the last if it costs

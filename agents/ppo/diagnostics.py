@@ -79,7 +79,7 @@ class Watch:
         """Take the figures of a rollout, and warn of what has lasted.
 
         Args:
-            options: Of `option_use`.
+            options: Figures of the rollout's options, from `option_use`.
             keep: Of `keep_use`, where π′ has joined.
         """
         self._warn(

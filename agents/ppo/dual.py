@@ -32,7 +32,7 @@ class DualAscent:
         """Return the ascent to a cost.
 
         Args:
-            target_gmacs: Of an episode.
+            target_gmacs: What an episode is to cost in the mean, GMACs.
             player: Of environments where frames can be skipped.
             rate: See above.
 

@@ -86,14 +86,14 @@ class GruPolicy(BasePolicy):
         """Build the networks with random weights.
 
         Args:
-            observation_space: Of ``index`` observations.
+            observation_space: Space of ``index`` observations.
             action_space: ``Discrete(K)`` or ``MultiDiscrete([K, 2])``.
             lr_schedule: Learning rate by remaining progress.
             cache: Where glance maps are.
             conv_channels: Channels after the 1×1 convolution.
             hidden: Width of the linear layer and the GRU.
             options_allowed: Options that may be chosen; None for all.
-            optimizer_kwargs: Of `torch.optim.Adam`.
+            optimizer_kwargs: Keywords of `torch.optim.Adam`.
 
         Raises:
             ValueError: If observations are not ``index`` ones, or actions are of another kind.

@@ -151,7 +151,7 @@ def ppo_loss(
         logits: ``(B, T, K)``.
         values: ``(B, T)``.
         track: What was done in these episodes.
-        weights: Of the terms.
+        weights: Weights of the terms, and the clip range ε.
 
     Source: Schulman et al. (arXiv:1707.06347) Eq. 7 and 9.
     """

@@ -39,7 +39,7 @@ class GlanceGruExtractor(BaseFeaturesExtractor):
         """Build the trunk.
 
         Args:
-            observation_space: Of ``index`` observations.
+            observation_space: Space of ``index`` observations.
             cache: The feature cache; pickled, it is a path.
             conv_channels: Channels after the 1×1 convolution.
             hidden: Width of the linear layer and the GRU.

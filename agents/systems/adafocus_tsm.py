@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ...envs import FeatureSource, FocusEngine, Source
 from ...recognizer import ExitRule, FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
+from ...recognizer.randomness import TrainingStage
 from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
 from ..reading import read_segments
 from ..task_play import TaskTrace
 from .direct_system import DirectSystem, Reader
-from .gradient import PlacesByGradient
+from .gradient import LooksByGradient
 from .learned_system import LearnedSystem, Learner
 from .system import ClassifierKind
 
@@ -26,7 +27,7 @@ _KIND = ClassifierKind("average_logits", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class ClipByGradient(PlacesByGradient[Policy]):
+class ClipByGradient(LooksByGradient):
     """A policy that names one place for a whole video; see `ClipOnFeatures`.
 
     Its setting means nothing.
@@ -35,7 +36,7 @@ class ClipByGradient(PlacesByGradient[Policy]):
     """
 
     knob: ClassVar[str] = "setting"
-    stage: ClassVar[int] = 23
+    stage: ClassVar[int] = TrainingStage.CLIPS_ON_FEATURES
 
     def sizes(self, source: FeatureSource, setting: float) -> PolicyConfig:
         """Return the sizes of π on a cache."""
@@ -51,10 +52,13 @@ class ClipByGradient(PlacesByGradient[Policy]):
         )
 
     def build(self, config: Mapping[str, Any]) -> Policy:
-        """Return π of sizes, of which none may be another network."""
+        """Return π of sizes, of which none may be another kind of network."""
         policy = build_policy(typed(PolicyConfig, config), trusted=False)
-        if policy.config.network != "clip":
-            raise ValueError(f"expected the network 'clip'; got {policy.config.network!r}")
+        if policy.names_centers or not policy.names_once:
+            raise ValueError(
+                "expected a network that names one option for all segments; got "
+                f"{policy.config.network!r}"
+            )
         return policy
 
     def learn(

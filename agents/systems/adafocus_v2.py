@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ...envs import FeatureSource, Source
 from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
+from ...recognizer.randomness import TrainingStage
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
-from .gradient import PlacesByGradient
+from .gradient import LooksByGradient
 from .learned_system import LearnedSystem, Learner
 from .system import ClassifierKind
 
@@ -23,7 +24,7 @@ _KIND = ClassifierKind("gru", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class CentersByGradient(PlacesByGradient[Policy]):
+class CentersByGradient(LooksByGradient):
     """A policy that names the centre of a box in every segment; see `CentersOnFeatures`.
 
     Its setting means nothing.
@@ -32,7 +33,7 @@ class CentersByGradient(PlacesByGradient[Policy]):
     """
 
     knob: ClassVar[str] = "setting"
-    stage: ClassVar[int] = 21
+    stage: ClassVar[int] = TrainingStage.CENTERS_ON_FEATURES
 
     epochs: int = 12
 

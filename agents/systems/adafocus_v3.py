@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...envs import FeatureSource, Source
 from ...recognizer import CubePolicy, CubePolicyConfig, FitConfig, Fitted
 from ...recognizer.files.typed import typed
+from ...recognizer.randomness import TrainingStage
 from ..cubes import read_cubes, train_cubes
 from ..task_play import TaskTrace
 from .gradient import PlacesByGradient
@@ -34,7 +35,7 @@ class CubesByGradient(PlacesByGradient[CubePolicy]):
 
     knob: ClassVar[str] = "share"
     whole_segments: ClassVar[bool] = True
-    stage: ClassVar[int] = 22
+    stage: ClassVar[int] = TrainingStage.CUBES_ON_FEATURES
 
     epochs: int = 30
     lr: float = 2e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .encoders import MASK_PROFILES
 from .learned_system import PricedSystem
 from .system import ClassifierKind
 
@@ -14,7 +15,7 @@ ADAFUSE = PricedSystem(
     approximate=True,
     note="approximate, for channels are taken as if the segment before had been computed in full; "
     "`focusgym evaluate RUN --pixels`, of a run in cells, takes them as they were last computed",
-    of_encoders="_reuse",
+    of_encoders=MASK_PROFILES,
     task="Resolution",
     keywords={"skips": ()},
 )

@@ -42,7 +42,7 @@ class DirectSystem(System):
 
         Args:
             steps: T.
-            setting: From a user.
+            setting: The setting, which comes from a user.
 
         Raises:
             ValueError: If it means nothing.
@@ -70,7 +70,7 @@ class DirectSystem(System):
         Args:
             source: Cache and classifier.
             setting: One of ``settings``, or another number of their kind.
-            seed: Of the training.
+            seed: Seed of the training.
             kept: Folder of what is trained: read if it is there, else written, after a training
                 that goes on where it was interrupted. None keeps nothing.
 
@@ -120,7 +120,7 @@ def passes(epochs: int, lr: float) -> str:
 
     Args:
         epochs: Passes over the training videos.
-        lr: Its learning rate.
+        lr: Learning rate of the training.
     """
     many = f"{epochs} epoch{'' if epochs == 1 else 's'}"
     return f"without an environment, {many} each at a learning rate of {lr:g}"

@@ -18,15 +18,12 @@ from ...recognizer import coarse_to_fine, count_gmacs, first_weights
 from ...recognizer.files.bundle import write_bundle
 from ...recognizer.files.typed import typed
 from ...recognizer.limits import MOST_STEPS
+from ...recognizer.randomness import TrainingStage
 from ...recognizer.stages.samples import shuffled
 from ..reading import read_segments, read_states
 from .direct_system import DirectSystem, Reader, passes
 from .kept import is_kept, read_kept
 from .system import ClassifierKind
-
-# Which stage of training the order of samples is drawn for; the stages of the verb ``fit`` have 10
-# to 13. Another number would change the gates of every seed.
-_STAGE = 20
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,8 @@ class GatedSystem(DirectSystem):
             return gates.eval()  # without a gate there is nothing to train
         optimizer = torch.optim.Adam(gates.parameters(), self.lr)
         for epoch in range(self.epochs):
-            for rows in shuffled(len(videos), self.batch_size, [seed, _STAGE, epoch]):
+            key = [seed, TrainingStage.FRAMEEXIT_GATES, epoch]
+            for rows in shuffled(len(videos), self.batch_size, key):
                 loss = functional.binary_cross_entropy_with_logits(
                     gates(states[rows]), wanted[rows].float()
                 )

@@ -41,7 +41,7 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         lr: Highest learning rate of AdamW's one cycle.
     """
 
-    stage: ClassVar[int]  # which stage of training the draws are for, each another; from 21
+    stage: ClassVar[int]  # a `TrainingStage`; of your own a number from `OWN_STAGES`, 1000, on
     learns: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     sizes_by_name: ClassVar[tuple[str, ...]] = ("hidden", "epochs", "batch_size", "lr")
@@ -83,14 +83,6 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
     def training_budget(self) -> str:
         """Return how long a training is."""
         return passes(self.epochs, self.lr)
-
-    def adaptive(self, steps: int, setting: float, kept: Path) -> Adaptive | None:
-        """Return π where it names a place in each segment."""
-        policy = restore(kept, read_bundle(kept, "policy"), self.build)
-        # A stream is given one segment at a time, and a place for all of them is named at once.
-        if isinstance(policy, Policy) and (policy.config.network != "clip" or steps == 1):
-            return Adaptive(policy)
-        return None
 
     @abstractmethod
     def sizes(self, source: FeatureSource, setting: float) -> DataclassInstance:
@@ -165,6 +157,17 @@ class PlacesByGradient(GradientSystem[PolicyT]):
     )
 
     conv_channels: int = 64
+
+
+@dataclass(frozen=True)
+class LooksByGradient(PlacesByGradient[Policy]):
+    """A `Policy`, which names a place in each segment, so that a recognizer may do the same."""
+
+    def adaptive(self, steps: int, setting: float, kept: Path) -> Adaptive | None:
+        """Return π; None where it has to see several segments before it names a place."""
+        policy = restore(kept, read_bundle(kept, "policy"), self.build)
+        # A stream is given one segment at a time, and a place for all of them is named at once.
+        return None if policy.names_once and steps > 1 else Adaptive(policy)
 
 
 @dataclass(frozen=True)

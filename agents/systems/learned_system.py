@@ -92,7 +92,7 @@ class LearnedSystem(System):
         task: Name of the environment's task, such as ``Exit``; or ``module:attribute`` of the
             class of the keywords of a task of your own.
         keywords: Of the environment, where it has others than the task's own.
-        learner: Who learns.
+        learner: The algorithm that learns, and its settings.
     """
 
     knob: ClassVar[str] = "setting"

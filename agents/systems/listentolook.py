@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...envs import FeatureSource, Source
 from ...recognizer import ExitRule, FitConfig, Fitted
 from ...recognizer.policies.attention import AttentionPolicy, AttentionPolicyConfig
+from ...recognizer.randomness import TrainingStage
 from ..attention import read_attention, train_attention
 from ..task_play import TaskTrace
 from .gradient import SegmentsByGradient
@@ -32,7 +33,7 @@ class AttentionSystem(SegmentsByGradient[AttentionPolicy]):
     Source: ListenToLook (arXiv:1912.04487).
     """
 
-    stage: ClassVar[int] = 26
+    stage: ClassVar[int] = TrainingStage.LISTENTOLOOK
     whole_segments: ClassVar[bool] = True
     network = AttentionPolicy
     sizes_of = AttentionPolicyConfig

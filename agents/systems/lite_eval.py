@@ -17,6 +17,7 @@ from ...envs import FeatureSource, ResolutionConfig, Source
 from ...envs.config import check_integer
 from ...recognizer import ExitRule, FitConfig, Fitted, count_gmacs
 from ...recognizer.afnet.gates import select
+from ...recognizer.randomness import TrainingStage
 from ...recognizer.stages.stage import sequence_losses
 from ..gradient import PolicyOnFeatures, train_on_features
 from ..task_play import TaskTrace, trace_source
@@ -168,7 +169,7 @@ def schedule(step: int, n_epochs: int) -> tuple[float, float]:
 
     Args:
         step: In batches, from 0.
-        n_epochs: Of the training.
+        n_epochs: How many epochs the training has.
     """
     return max(0.5, math.exp(-1e-4 * step)), 2 - math.exp(-step / n_epochs)
 
@@ -180,7 +181,7 @@ class GatesByGumbel(SegmentsByGradient[Gate]):
     Its setting is the share of the segments that are to be read finely, 1 − γ of the paper.
     """
 
-    stage: ClassVar[int] = 24
+    stage: ClassVar[int] = TrainingStage.LITE_EVAL_GATES
     network = Gate
     sizes_of = GateConfig
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...envs import FeatureSource, FocusEngine, Source, SubsetConfig
 from ...envs.config import check_integer
 from ...recognizer import FitConfig, Fitted, count_gmacs
+from ...recognizer.randomness import TrainingStage
 from ..gradient import PolicyOnFeatures, train_on_features
 from ..task_play import TaskTrace, trace_source
 from .gradient import SegmentsByGradient
@@ -130,7 +131,7 @@ def salience(engine: FocusEngine, videos: NDArray[np.int64]) -> Tensor:
     """Return how sure f_C is of the true label after each segment alone, ``(B, T)``.
 
     Args:
-        engine: On a cache.
+        engine: An engine on a cache.
         videos: ``(B,)`` rows of it.
     """
     engine.start(videos)
@@ -172,7 +173,7 @@ def subset_config(policy: Salience, source: Source) -> SubsetConfig:
 class SalienceSystem(SegmentsByGradient[Salience]):
     """A network that ranks segments, supervised by f_C; see `RankOnFeatures`."""
 
-    stage: ClassVar[int] = 25
+    stage: ClassVar[int] = TrainingStage.SCSAMPLER
     whole_segments: ClassVar[bool] = True
     network = Salience
     sizes_of = SalienceConfig

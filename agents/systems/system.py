@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from .encoders import ANY, Encoders
 from .order import Order
 
 
@@ -48,17 +49,15 @@ class System(ABC):
     Attributes:
         name: In tables and on the command line.
         about: What it decides, in a line.
-        source: The paper.
-        classifier: Its f_C.
+        source: The paper that published it, in words.
+        classifier: The kind of f_C that it has.
         several_groups: Whether it chooses among whole frames at several sides, each an option
             group with an encoder of its own; else it reads one.
-        places: What f_L is run on: whole frames, or patches.
+        places: What f_L is run on, by its kind: whole frames, or patches.
         approximate: Whether features on a cache are not those of what is looked at, so that its
             figures have to be measured on pixels.
         note: What its figures do not say, for tables; empty for nothing.
-        of_encoders: What the names of networks have in them that make it what it is: ``_tsm``;
-            ``bit``, beside which stands the same network in full; or ``_reuse``. Empty where any
-            will do that have neither few bits nor a mask profile.
+        of_encoders: The networks that make it what it is, which are those of its option groups.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -79,7 +78,7 @@ class System(ABC):
     places: Literal["full", "patches"] = "full"
     approximate: bool = False
     note: str = ""
-    of_encoders: str = ""
+    of_encoders: Encoders = ANY
     settings: tuple[float, ...] = (1.0,)
 
     @property

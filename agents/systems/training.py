@@ -32,7 +32,7 @@ class SystemModel:
     """A learned system at a setting, on a cache.
 
     Attributes:
-        env_id: Of its environments.
+        env_id: Id of its environments.
         keywords: Of them; with these `play_task` plays it.
         learner: Who learns, with all settings.
         model: Of Stable-Baselines3, with environments on the training split.
@@ -150,7 +150,7 @@ def train_system(
         logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, see
             `TrainingLog`; an off-policy algorithm has a row per hundred episodes and at the end.
             None writes none.
-        callbacks: More of them.
+        callbacks: Further callbacks of Stable-Baselines3.
 
     Raises:
         CheckpointError: If the checkpoint is damaged or of another training, or cannot be

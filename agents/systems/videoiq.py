@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .encoders import FEW_BITS
 from .learned_system import PricedSystem
 from .system import ClassifierKind
 
@@ -12,7 +13,7 @@ VIDEOIQ = PricedSystem(
     ClassifierKind("gru", "gaps"),
     several_groups=True,
     note="multiply-adds of b bits count as b² / 32² of one; time does not follow them",
-    of_encoders="bit",
+    of_encoders=FEW_BITS,
     task="Resolution",
     keywords={"skips": (1,)},
 )

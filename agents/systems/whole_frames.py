@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .direct_system import FixedSystem
+from .encoders import SHIFTING
 from .system import ClassifierKind
 
 AVERAGE = FixedSystem(
@@ -28,14 +29,14 @@ TSM = FixedSystem(
     "nothing: the whole frame in every frame of the clip, scores averaged; of encoders that shift",
     "TSM (arXiv:1811.08383)",
     ClassifierKind("average_logits"),
-    of_encoders="_tsm",
+    of_encoders=SHIFTING,
 )
 TSM_PLUS = FixedSystem(
     "tsm_plus",
     "nothing: the whole frame in every frame of the clip, scores of f_G and f_L added",
     "TSM+ of AdaFocus (arXiv:2105.03245) section 4.2",
     ClassifierKind("average_logits", reuse_glance=True),
-    of_encoders="_tsm",
+    of_encoders=SHIFTING,
 )
 UNIFORM = FixedSystem(
     "uniform",

@@ -16,13 +16,13 @@ def grid_of(cache: FeatureCache) -> PatchGrid:
     Raises:
         ValueError: If the options are others.
     """
-    places = cache.opened[0].group.places
-    if len(cache.opened) > 1 or not isinstance(places, PatchGrid):
+    grid = cache.opened[0].group.places.grid
+    if len(cache.opened) > 1 or grid is None:
         raise ValueError(
             "boxes are interpolated on one grid of patches; got the option group(s) "
             f"{', '.join(each.group.name for each in cache.opened)}: name one of patches in `group`"
         )
-    return places
+    return grid
 
 
 def nearest_options(grid: PatchGrid, centers: NDArray[np.float32]) -> NDArray[np.int64]:

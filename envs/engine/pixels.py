@@ -282,7 +282,7 @@ def pixel_sources(
     Args:
         cache: As of `PixelSource`, like the next two.
         classifier: f_C.
-        encoders: By name.
+        encoders: The encoders by name, as `FeatureCache.fused_encoders` returns them.
         clips: Such as ``Clip(path)``, or `FeatureCache.clips` of cached videos.
         batch_size: B, videos in a source.
         computes_in: As of `PixelSource`.

@@ -22,7 +22,7 @@ class Episodes:
     goes on as if it had not been.
 
     Attributes:
-        seed: Of everything.
+        seed: Seed of the order of videos and of all other draws of the episodes.
         episodes: ``(N,)`` int64, the last episodes in turn.
         videos: ``(N,)`` int64, the videos being played.
         n_chosen: ``(N,)`` int64, chosen episodes so far.

@@ -54,7 +54,7 @@ class FocusVecEnv(VecEnv):
         """Open the environments.
 
         Args:
-            config: What to play.
+            config: Task, cache, classifier and reward of the environments.
             n_envs: N.
             render_mode: ``rgb_array``, or None.
 

@@ -48,7 +48,7 @@ class History:
         """Return the record of an episode.
 
         Args:
-            env: Which environment.
+            env: Index of the environment.
             video: Row of the cache that it plays.
         """
         cache = self._cache

@@ -14,7 +14,7 @@ def check_rewards(rewards: Tensor, reward: Reward, n_envs: int) -> None:
     """Check what a design returned.
 
     Args:
-        rewards: What it returned.
+        rewards: What the design returned.
         reward: As it was given: what messages call it.
         n_envs: B.
 
@@ -43,7 +43,7 @@ def check_design(
     """Try a design on even confidences, before anything is played.
 
     Args:
-        design: What is tried.
+        design: The reward design that is tried.
         reward: As it was given: what messages call it.
         n_envs: B.
         n_classes: C.

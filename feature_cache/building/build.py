@@ -83,7 +83,7 @@ def build_cache(
         restart: Throw away what was begun with other settings, instead of refusing.
         videos_root: The folder of the videos, which may be moved later: the cache names those below
             it from there. None takes the deepest folder that holds all.
-        decoding: Who decodes.
+        decoding: Who decodes the videos.
 
     Returns:
         ``root``.

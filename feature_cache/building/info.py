@@ -18,7 +18,7 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
     """Describe a cache or a shard.
 
     Args:
-        path: Its folder.
+        path: Folder of the cache.
 
     Returns:
         Facts by name; and a table of splits: rows, videos, classes, video bytes.

@@ -49,7 +49,7 @@ def verify_cache(
     Args:
         path: The cache's folder, or a shard's.
         sample: How many rows are encoded again, drawn at random.
-        seed: Of that draw.
+        seed: Seed of the draw of videos.
         videos_root: Where the folder of the videos is now; see `FeatureCache.open`.
         part: (i, n): part i of n of the rows, i from 1, and of the draw what is in it; the n parts
             together check what one call for all does.

@@ -36,7 +36,7 @@ def make_encoder(config: EncoderConfig, weights: str) -> Encoder:
     """Build an encoder with weights, in eval mode; torch's global generator is left as it is.
 
     Args:
-        config: Which encoder.
+        config: Name and sizes of the encoder.
         weights: One of
 
             - ``random``: the network's own initialisation, drawn from a generator seeded 0: two

@@ -138,7 +138,7 @@ class CacheWriter:
         """Write one row of every array.
 
         Args:
-            row: Which.
+            row: Row of the table of videos.
             features: Its part of every array.
             facts: What the journal notes.
 

@@ -31,7 +31,7 @@ def read_table(root: Path, manifest: Mapping[str, Any], *, with_facts: bool) -> 
 
     Args:
         root: The folder.
-        manifest: Of the cache.
+        manifest: Manifest of the cache.
         with_facts: Whether what a build notes of every file is needed.
 
     Raises:
@@ -50,7 +50,7 @@ def open_arrays(
 
     Args:
         root: The folder.
-        manifest: Of the cache.
+        manifest: Manifest of the cache.
         groups: Names of the option groups whose arrays are wanted, besides those of all.
         n_rows: N, the rows of its table.
 
@@ -85,7 +85,7 @@ def read_encoders(
 
     Args:
         root: The folder.
-        manifest: Of the cache.
+        manifest: Manifest of the cache.
         names: Which encoders; None for all.
 
     Returns:

@@ -26,8 +26,8 @@ class CheckedRows:
         """Take a cache.
 
         Args:
-            root: Its folder.
-            manifest: Its manifest.
+            root: Folder of the cache.
+            manifest: Manifest of the cache.
             table: Its rows; nothing is checked where they have no ``checksum``.
         """
         self._root, self._manifest, self._table = root, manifest, table

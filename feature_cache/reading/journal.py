@@ -22,7 +22,7 @@ class RowFacts:
     """What is noted of a row that is on disk.
 
     Attributes:
-        checksum: Of its features.
+        checksum: Checksum of the features of the row.
         source: Digest of its video file, or of the images that were read.
         bytes: Size of that file or folder, to notice another one in its place.
         decoder: What read it, as `View.decoder` has it.

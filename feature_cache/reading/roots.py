@@ -80,7 +80,7 @@ class VideosRoot:
 
         Args:
             cache: Folder of the cache.
-            manifest: Of the cache.
+            manifest: Manifest of the cache.
             table: Of rows, as it is on disk.
             folder: Where the folder is now.
         """
@@ -103,7 +103,7 @@ class VideosRoot:
         """Check that videos are there, and the same as when the cache was built.
 
         Args:
-            clips: Of the cache.
+            clips: The videos of the cache.
             sizes_bytes: Of their files at that time, where they are known; folders of images are
                 not measured.
 

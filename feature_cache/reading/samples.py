@@ -28,7 +28,7 @@ class VideoSamples:
 
     Attributes:
         n: How many videos.
-        labels: Theirs; see `targets`.
+        labels: True classes of the videos; see `targets`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ def cache_samples(
 
     Args:
         cache: The feature cache.
-        videos: Its rows ``(n,)``.
+        videos: Rows of the cache ``(n,)``.
         choose: Gives, for an epoch and samples ``(B,)`` in ``[0, n)``, options ``(B, T)`` and
             whether they are attended, ``(B, T)`` bool; see `FeatureCache.sequences`.
     """

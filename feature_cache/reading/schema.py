@@ -202,7 +202,7 @@ class ArraySchema:
     """Which array a file of a cache must hold.
 
     Attributes:
-        dtype: Of its values.
+        dtype: Dtype of its values.
         shape: Its shape; −1 where the manifest does not say.
     """
 

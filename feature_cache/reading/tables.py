@@ -46,7 +46,7 @@ def write_tables(
     """Write ``videos.csv``, the encoders' bundles and ``manifest.json`` into a folder of arrays.
 
     Args:
-        folder: Where.
+        folder: Folder of the cache, to which they are written.
         identity: Everything that the content depends on before a file is opened.
         rows: The table of rows.
         facts: Of the rows that are on disk.

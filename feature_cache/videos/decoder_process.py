@@ -30,7 +30,7 @@ class Request(NamedTuple):
         folder: Where relative paths begin; empty if that is no longer there.
         limit_s: How long the answer may take, seconds of computing.
         function: What is called: of a module, which is imported here.
-        args: With what.
+        args: Arguments of the function.
     """
 
     folder: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from ...recognizer.files.atomic import whole_folder
 from .decoders import contained
 from .digit_config import DigitSceneConfig
 from .digit_parts import SPLITS, DigitVideo, box_corners
@@ -43,13 +43,12 @@ def write_folder(
 
     Raises:
         FileExistsError: If ``root`` exists.
+        OSError: If it cannot be written.
     """
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} exists: nothing was touched; write the data set elsewhere")
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with whole_folder(root, lambda e: OSError(e.errno, e.strerror, str(root))) as partial:
         for split in SPLITS:
             (partial / "videos" / split).mkdir(parents=True)
         videos, boxes = _write_videos(config, render, partial)
@@ -57,9 +56,6 @@ def write_folder(
         boxes.to_csv(partial / "boxes.csv", index=False)
         if classes:
             (partial / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return videos
 
 

@@ -109,7 +109,7 @@ def make_digit_pairs(config: DigitPairsConfig, root: str | os.PathLike[str]) -> 
     """Write the data set: files, a list, a table of boxes, names of classes (`write_folder`).
 
     Args:
-        config: What to make.
+        config: How many videos, and what they show.
         root: A folder that does not exist yet.
 
     Returns:

@@ -96,7 +96,7 @@ def make_digits(config: DigitsConfig, root: str | os.PathLike[str]) -> pd.DataFr
     """Write the data set as H.264 files, a list of videos and a table of boxes (`write_folder`).
 
     Args:
-        config: What to make.
+        config: How many videos, and what they show.
         root: A folder that does not exist yet.
 
     Returns:

@@ -60,7 +60,7 @@ def resolve(
         root: The folder of the videos, for the message.
         listed: The lists, in the order of the table.
         classes: Names of the C classes; None where no file names them.
-        problems: Those found before.
+        problems: Problems that were noted before.
         finder: Finds the videos.
         skip_missing: Whether a missing video is a row with a reason, not a problem.
         first: What labels count from, 0 or 1.

@@ -39,7 +39,7 @@ def top_k_by_step(logits: Tensor, labels: Tensor, k: int) -> list[float]:
     Args:
         logits: ``(N, T, C)``.
         labels: ``(N,)`` int64; or ``(N, C)`` bool, the labels of each video, at least one.
-        k: At least 1.
+        k: How many of the most probable classes count, at least 1.
 
     Returns:
         T numbers.
@@ -156,7 +156,7 @@ def measure(
         logits: ``(N, T, C)``.
         labels: ``(N,)`` int64; or ``(N, C)`` bool, the labels of each video, at least one.
         gmacs: ``(N, T)``, cost of each video so far, with the step: it never falls.
-        mode: Of `mean_average_precision`.
+        mode: ``strict`` or ``official``; see `mean_average_precision`.
 
     Raises:
         ValueError: As `mean_average_precision`, or if ``gmacs`` is not as above.

@@ -22,7 +22,7 @@ class Body:
         after: Blocks after them.
         tail: Layers on the last maps; may be empty.
         hidden: Layers on the pooled maps of a frame; may be empty.
-        channels: After all.
+        channels: Width of what the last block gives.
     """
 
     stem: nn.Sequential

@@ -190,8 +190,8 @@ def gate_temperature(
         step: From 0; from ``n_steps`` on the temperature stays at ``last``.
         n_steps: Steps after which it is at ``last``.
         kind: How it falls: ``exponential``, ``cosine`` or ``linear``.
-        first: At step 0.
-        last: In the end.
+        first: τ at step 0.
+        last: τ from step ``n_steps`` on.
 
     Raises:
         ValueError: If the kind is unknown, or a number is out of range.

@@ -90,7 +90,7 @@ class BlockPair(nn.Module):
         """Join two blocks, and add gates with random weights.
 
         Args:
-            config: Of the network.
+            config: Sizes of the whole network.
             channels: Of the ample branch before its block.
             ample: The block of the ample branch.
             focal: That of the focal branch.

@@ -28,6 +28,16 @@ class Classifier(nn.Module, ABC):
         super().__init__()
         self.config = config
 
+    @property
+    def most_steps(self) -> int | None:
+        """How many steps it can take; None for any number."""
+        return None
+
+    @property
+    def recurrent_units(self) -> int | None:
+        """H, the units of its recurrent layer; None, in a kind that says so, where it has none."""
+        return self.config.hidden
+
     @abstractmethod
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
         """Classify whole sequences.

@@ -31,6 +31,15 @@ class MaxPoolClassifier(Classifier):
             nn.Linear(config.hidden, config.n_classes) for _ in range(config.steps)
         )
 
+    @property
+    def most_steps(self) -> int:
+        """As many as there are heads."""
+        return len(self.heads)
+
+    @property
+    def recurrent_units(self) -> None:
+        """None: nothing recurs."""
+
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
         """Return logits ``(B, T, C)`` of whole sequences.
 

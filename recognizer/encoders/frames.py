@@ -24,7 +24,7 @@ def fit_frames(frames: Tensor, config: FrameConfig) -> Tensor:
 
     Args:
         frames: ``(M, 3, height, width)`` uint8, of any size.
-        config: How large.
+        config: The side of the frames, and how they are resized and cropped.
 
     Returns:
         ``(M, 3, S, S)`` uint8.

@@ -91,7 +91,7 @@ def add_masks(
     Args:
         network: From images to maps.
         blocks: Paths of the first and of the second convolution of each block.
-        profile: Which channels.
+        profile: Which channels are reused, and which are skipped.
 
     Raises:
         ValueError: If the network does not call such a module.

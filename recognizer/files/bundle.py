@@ -46,7 +46,7 @@ class Bundle:
     Attributes:
         kind: ``encoder``, ``classifier``, ``policy`` or ``recognizer``.
         config: What the network is built from.
-        weights: Its state dict.
+        weights: State dict of the network.
         cache_fingerprint: Of the cache that it was trained on; None for what was trained on pixels.
         metrics: Numbers that were measured on it, by name.
         training: Numbers of its training that its use needs, by name; none in older bundles.
@@ -111,7 +111,7 @@ def read_bundle(
 
     Args:
         path: The folder.
-        kind: What is expected.
+        kind: The kind of bundle that is expected.
         cache_fingerprint: The fingerprint of the cache that it is to be used with, if any.
         cache: Where that cache is, for the message; None if it is not known.
 
@@ -152,7 +152,7 @@ def restore(
 
     Args:
         path: The bundle's folder, for the message.
-        bundle: Its content.
+        bundle: What `read_bundle` read from the folder.
         build: Makes the network from the config.
 
     Raises:

@@ -32,7 +32,7 @@ class NpyHeader:
     """What the header of an ``.npy`` file declares.
 
     Attributes:
-        shape: Of the array.
+        shape: Shape of the array.
         dtype: Of its values; never Python objects.
         is_fortran: Whether the first axis varies fastest.
         offset: Length of the header, bytes.
@@ -55,7 +55,7 @@ def npy_header(file: IO[bytes], name: str, n_bytes: int) -> NpyHeader:
     Args:
         file: Open at its beginning.
         name: Of the file, for messages.
-        n_bytes: Its length.
+        n_bytes: Length of the whole file, bytes.
 
     Raises:
         ValueError: If it is no such header, it is of Python objects, or it declares another length.

@@ -45,7 +45,7 @@ def refusal(place: str | Path, error: Exception, otherwise: str = "give another 
 
     Args:
         place: What the user knows it by.
-        error: What was raised.
+        error: The error that was raised.
         otherwise: What to do if the place stays as it is.
     """
     number = getattr(error, "errno", None)

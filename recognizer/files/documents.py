@@ -29,7 +29,7 @@ def read_json(path: str | os.PathLike[str], most_bytes: int = MOST_JSON_BYTES) -
 
     Args:
         path: The file.
-        most_bytes: Its greatest length.
+        most_bytes: The greatest length that is read, bytes.
 
     Raises:
         OSError: If it cannot be read, or is no regular file.

@@ -31,7 +31,7 @@ from .checks import (
     check_policy,
 )
 from .clip_stream import ClipStream
-from .look import autocast_dtype, glance_at, look_at
+from .look import autocast_dtype, glance_at, glanced_and_looked, look_at
 from .reading import read_recognizer
 from .recognition import Recognition, RecognizerConfig
 from .recognizer import Recognizer
@@ -205,8 +205,8 @@ class AdaptiveRecognizer(Recognizer):
     @property
     def _only_option(self) -> bool:
         """Whether there is nothing to choose: a whole frame, and no policy."""
-        index = not self.places.empty().ndim
-        return self.policy is None and index and self.places.n_options == 1
+        one = self.places.n_options == 1 and not self.places.names_centers
+        return self.policy is None and one
 
     @property
     def cost(self) -> FrameCost:
@@ -244,7 +244,7 @@ class AdaptiveRecognizer(Recognizer):
                 ``(B, T, 2)`` float32, centres in [0, 1]. None asks the policy, without sampling: π
                 where to look, π′ whether; or takes the only option, if there is no policy.
             attended: ``(B, T)`` bool, whether given options are looked at: elsewhere f_L does not
-                run, and the option may be −1. None: everywhere.
+                run, and the option counts for nothing. None: everywhere.
 
         Returns:
             Predictions after every frame, where it looked, and what that cost.
@@ -304,13 +304,10 @@ class AdaptiveRecognizer(Recognizer):
         check_pixels(frames, self.places.frame_px, self.read_frames)
         batch, steps = frames.shape[:2]
         if options is None and self._only_option:
-            options = self.places.empty(batch, steps).zero_()
+            options = self.places.first(batch, steps)
         choice = check_looks(options, attended, self.places, (batch, steps))
-        flat = frames.to(self.device).flatten(0, 1)
+        glanced, looked = glanced_and_looked(frames.to(self.device), self.frames)
         computes_in = autocast_dtype(self.precision)
-        glanced, looked = flat, flat
-        if self.frames is not None:
-            glanced, looked = self.frames.glance(flat), self.frames.look(flat)
         maps, glance = glance_at(self.glance_encoder, glanced, self.feature_dtype, computes_in)
         if choice is not None:
             # Copies: the caller may go on to use theirs.
@@ -342,7 +339,8 @@ class AdaptiveRecognizer(Recognizer):
             options: ``(B, T, W)``, as the places name them.
             attended: ``(B, T)`` bool.
             costs: ``(B, T)`` of each frame.
-            fed: ``(B, T)``, whether the frame was taken; None if all were.
+            fed: ``(B, T)``, whether the frame was taken; None if all were. Where it was not, no
+                option is told.
 
         Raises:
             PredictionError: If a logit is not finite.
@@ -350,7 +348,9 @@ class AdaptiveRecognizer(Recognizer):
         check_finite(logits, self.precision, self.feature_dtype)
         boxes = self.places.boxes_at(options).masked_fill(~attended[..., None], 0)
         fed = torch.ones_like(attended) if fed is None else fed
-        return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
+        taken = fed[..., None] if self.places.names_centers else fed
+        shown = options.masked_fill(~taken, -1)
+        return Recognition(logits, shown, boxes, attended, costs.cumsum(dim=1), fed)
 
     def _look(self, frames: Tensor, options: Tensor, attended: Tensor) -> Tensor:
         """Return local vectors ``(M, L)``: f_L's of segments that are attended, zero elsewhere."""

@@ -186,7 +186,7 @@ class VideoRecognizer(nn.Module, ABC):
         """Return what a kind tells of a step beside what all do, by name, as plain values.
 
         Args:
-            recognition: Of one video.
+            recognition: The recognition of one video.
             step: Which of its predictions.
         """
         return {}

@@ -68,7 +68,7 @@ def check_policy(policy: Policy, places: Places) -> None:
             f"expected a policy with the {places.n_options} options of {places.name}; got one "
             f"with {policy.config.n_options}: assemble it with the places it was trained on"
         )
-    if policy.names_centers != bool(places.empty().ndim):
+    if policy.names_centers != places.names_centers:
         kinds = "indices of options", "centres of boxes"
         named, known = kinds[policy.names_centers], kinds[not policy.names_centers]
         raise ValueError(
@@ -99,7 +99,7 @@ def check_clips(name: str, encoder: Encoder, n_frames: int) -> None:
 
     Args:
         name: What the encoder is, such as f_G, for the message.
-        encoder: Of any kind.
+        encoder: An encoder, which may shift or not.
         n_frames: How many frames of a segment it reads.
 
     Raises:
@@ -136,8 +136,8 @@ def check_looks(
     """Check the places that a caller chose, and whether they are attended.
 
     Args:
-        options: Places as ``places`` names them: int64 in ``[0, K)``, or centres ``(..., 2)``; any,
-            or −1, where they are not attended. None if none are given.
+        options: Places as ``places`` names them: int64 in ``[0, K)``, or centres ``(..., 2)``; any
+            of them where they are not attended. None if none are given.
         attended: bool; None: everywhere.
         places: Where f_L may be run.
         expected: The shape that both should have, such as (B, T), the names' own axis left out.
@@ -154,12 +154,13 @@ def check_looks(
             return None
         raise ValueError("`attended` says which options are looked at: give `options` as well")
     chosen = torch.as_tensor(options)
-    name = places.empty()  # W, and the dtype
-    shape, wanted = tuple(chosen.shape), (*expected, *name.shape)
-    if chosen.dtype != name.dtype or shape != wanted:
-        what = f"option in [0, {places.n_options})" if not name.ndim else "centre (x, y) in [0, 1]"
+    like = places.first(*expected)
+    shape, wanted = tuple(chosen.shape), tuple(like.shape)
+    if chosen.dtype != like.dtype or shape != wanted:
+        what = f"option in [0, {places.n_options})"
+        what = "centre (x, y) in [0, 1]" if places.names_centers else what
         raise ValueError(
-            f"expected {str(name.dtype).removeprefix('torch.')} {wanted} for every frame; got "
+            f"expected {str(like.dtype).removeprefix('torch.')} {wanted} for every frame; got "
             f"{chosen.dtype}, {shape}: give one {what} per frame"
         )
     looks = torch.ones(expected, dtype=torch.bool, device=chosen.device)
@@ -169,11 +170,12 @@ def check_looks(
             f"expected a bool for every frame, {expected}, whether it is looked at; got "
             f"{looks.dtype}, {tuple(looks.shape)}"
         )
-    unseen = looks.logical_not().view(*expected, *[1] * name.ndim)
     try:
-        places.check(chosen.masked_fill(unseen & (chosen == -1), 0))
+        places.check(chosen)
     except ValueError as error:
-        raise ValueError(f"{error}; -1 is for where `attended` is False") from error
+        raise ValueError(
+            f"{error}; name one everywhere: `attended` says where it is not looked at"
+        ) from error
     return chosen, looks
 
 

@@ -61,12 +61,12 @@ class ClipStream:
                 ": make one with steps=1, segment_frames=F and no glance_frames"
             )
         if options is None:
-            if recognizer.places.n_options > 1 or recognizer.places.empty().ndim:
+            if recognizer.places.n_options > 1 or recognizer.places.names_centers:
                 raise ValueError(
                     f"{recognizer.places.name} has several places: give `options`, one for each "
                     "stream"
                 )
-            options = torch.zeros(batch, dtype=torch.int64)
+            options = recognizer.places.first(batch)
         choice = check_looks(options, None, recognizer.places, (batch,))
         assert choice is not None
         self.seen = 0

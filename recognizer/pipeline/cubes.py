@@ -99,8 +99,8 @@ class CubeRecognizer(Recognizer):
                 f"the policy is for a glance at {policy.config.steps} frames, and the cubes are of "
                 f"{cubes.steps}: glance at no more frames than there are"
             )
-        sizes = classifier.config
-        if not sizes.reuse_glance or (sizes.aggregation == "max_pool" and sizes.steps <= n_cubes):
+        sizes, most = classifier.config, classifier.most_steps
+        if not sizes.reuse_glance or (most is not None and most <= n_cubes):
             raise ValueError(
                 f"expected a classifier that reads the glance, for {n_cubes + 1} predictions, the "
                 f"first after it; got {sizes}: build it for as many steps, with reuse_glance"
@@ -292,16 +292,16 @@ class CubeRecognizer(Recognizer):
         batch = len(logits)
         attended = fed.clone()
         attended[:, 0] = False
-        none = where.new_full((batch, 1, 3), -1.0)
-        places = torch.cat([none, where], dim=1).where(attended[..., None], none)
+        places = torch.cat([where.new_zeros(batch, 1, 3), where], dim=1)
         boxes = self.cubes.boxes_at(places).masked_fill(~attended[..., None], 0)
+        shown = places.masked_fill(~attended[..., None], -1)
         middle = holds[..., holds.shape[-1] // 2]
         segments = torch.cat([middle.new_full((batch, 1), -1), middle], dim=1)
         added = self.step_gmacs(policy=policy)
         prices = torch.tensor(added, dtype=torch.float64, device=fed.device)
         gmacs = (fed * prices).cumsum(dim=1)
         return Recognition(
-            logits, places, boxes, attended, gmacs, fed, segments.masked_fill(~attended, -1)
+            logits, shown, boxes, attended, gmacs, fed, segments.masked_fill(~attended, -1)
         )
 
 

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..places.patch_grid import PatchGrid
 from ..places.places import Places
 from ..precisions import PRECISIONS
 
@@ -38,6 +38,22 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     return _AUTOCAST.get(precision)
+
+
+def glanced_and_looked(frames: Tensor, config: FrameConfig | None) -> tuple[Tensor, Tensor]:
+    """Return what f_G and what f_L read of videos, the segments of all one after the other.
+
+    Args:
+        frames: ``(B, T, 3, S, S)``, or segments of several frames ``(B, T, F, 3, S, S)``.
+        config: Which frames of a segment each reads; None for all.
+
+    Returns:
+        ``(B·T, ...)`` for f_G, and ``(B·T, ...)`` for f_L.
+    """
+    segments = frames.flatten(0, 1)
+    if config is None:
+        return segments, segments
+    return config.glance(segments), config.look(segments)
 
 
 def glance_at(
@@ -240,7 +256,7 @@ def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor
 
     In one batch, neither pooled nor rounded: f_L may be trained through it.
     """
-    if isinstance(places, PatchGrid):  # whole pixels: what f_L does not see need not be normalised
+    if places.crops_integers:  # what f_L does not see need not be normalised
         return encoder.encode(encoder.prepare(crop_each(places, frames, options)))
     return encoder.encode(crop_each(places, encoder.prepare(frames), options))
 

@@ -143,7 +143,7 @@ def take(
     Under further prefixes there may be copies (``policy_old.``), which have to be equal.
 
     Args:
-        entry: Its name.
+        entry: Name of the entry in the checkpoint.
         state: The entry.
         names: Of the tensors that are needed.
         unused: Why others are left out, by their names; they need not be there.
@@ -202,7 +202,7 @@ def map_side(entry: str, conv: tuple[str, int], linear: tuple[str, int]) -> int:
     """Return h = w of the glance maps whose cells π's linear layer reads.
 
     Args:
-        entry: Of π.
+        entry: Name of the entry of π in the checkpoint.
         conv: Name of the convolution, and how many channels it gives.
         linear: Name of the linear layer, and how many inputs it has.
 

@@ -138,7 +138,7 @@ class RecognizerStream:
         fed = self.running[:, None].repeat(1, n)
         logits = self._logits[:, None].repeat(1, n, 1)
         costs = torch.zeros_like(fed, dtype=torch.float64)
-        chosen = recognizer.places.empty(self._batch, n).to(recognizer.device)
+        chosen = recognizer.places.first(self._batch, n).to(recognizer.device)
         looks = torch.zeros_like(fed)
         rows = self.running.nonzero().squeeze(1)
         if len(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +36,12 @@ class Boxes:
         interpolation of the four pixels of the frame around it. The released code's centres are
         fractions of S − P, too. That of AdaFocus rounds corners down to whole pixels.
     """
+
+    plural: ClassVar[str] = "boxes"
+    names_centers: ClassVar[bool] = True
+    grid: ClassVar[None] = None
+    is_whole: ClassVar[bool] = False
+    crops_integers: ClassVar[bool] = False
 
     frame_px: int
     side_px: int
@@ -85,9 +92,9 @@ class Boxes:
         """Return the places ``(..., 2)`` that uniform numbers ``(..., 2)`` in [0, 1) name."""
         return draws.float()
 
-    def empty(self, *shape: int) -> Tensor:
-        """Return −1 for places that nothing was chosen for: ``(*shape, 2)`` float32."""
-        return torch.full((*shape, 2), -1.0)
+    def first(self, *shape: int) -> Tensor:
+        """Return places in the upper left corner: zeros ``(*shape, 2)`` float32."""
+        return torch.zeros((*shape, 2))
 
     def boxes_at(self, where: Tensor) -> Tensor:
         """Return the boxes ``(..., 4)`` float32 (left, top, right, bottom) of places, pixels."""

@@ -15,7 +15,7 @@ def fixed_places(kind: FixedKind, places: Places, draws: Tensor) -> Tensor:
     Args:
         kind: ``random``, uniform; ``central``; or ``gaussian``: nearest to a normal draw around the
             frame's centre, σ = S/4 per axis.
-        places: What there is.
+        places: The places to choose among.
         draws: ``(..., 2)`` uniform in [0, 1).
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 
 class IndexedPlaces(ABC):
     """What places with K boxes have in common: they are named by int64 indices in ``[0, K)``."""
+
+    plural: ClassVar[str]
+    names_centers: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -30,12 +34,12 @@ class IndexedPlaces(ABC):
         """
         return (draws[..., 0] * self.n_options).long()
 
-    def empty(self, *shape: int) -> Tensor:
-        """Return −1 for places that nothing was chosen for: ``(*shape,)`` int64."""
-        return torch.full(shape, -1)
+    def first(self, *shape: int) -> Tensor:
+        """Return options that are all the first one: zeros ``(*shape,)`` int64."""
+        return torch.zeros(shape, dtype=torch.int64)
 
     def boxes_at(self, where: Tensor) -> Tensor:
-        """Return the boxes ``(..., 4)`` int64 of options ``(...)``, pixels; any box for −1."""
+        """Return the boxes ``(..., 4)`` int64 of options ``(...)``, pixels."""
         return torch.from_numpy(self.boxes_px).to(where.device)[where]
 
     def check(self, where: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ class PatchGrid(IndexedPlaces):
     Source: AdaFocus (arXiv:2105.03245) section 3.1: candidates "uniformly distributed across
     the images", 49 in the experiments. The integer form equals ``floor(i/(n-1) * (S - P))``.
     """
+
+    plural: ClassVar[str] = "patches"
+    is_whole: ClassVar[bool] = False
+    crops_integers: ClassVar[bool] = True
 
     frame_px: int
     patch_px: int
@@ -72,6 +77,11 @@ class PatchGrid(IndexedPlaces):
     def side_px(self) -> int:
         """Side of what an encoder reads, pixels: P."""
         return self.patch_px
+
+    @property
+    def grid(self) -> PatchGrid:
+        """Itself."""
+        return self
 
     @property
     def n_options(self) -> int:

@@ -50,6 +50,26 @@ class Places(Protocol):
         """K, the number of options."""
 
     @property
+    def plural(self) -> str:
+        """What they are, many of them, in words, such as ``whole frames``."""
+
+    @property
+    def grid(self) -> PatchGrid | None:
+        """The grid that the K places are, between which features can be interpolated, or None."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a place is the whole frame."""
+
+    @property
+    def crops_integers(self) -> bool:
+        """Whether `crop` takes frames of integers: what is not cut out need not be normalised."""
+
+    @property
+    def names_centers(self) -> bool:
+        """Whether a place is named by its centre; else it is named by its index."""
+
+    @property
     def boxes_px(self) -> NDArray[np.int64]:
         """Boxes ``(K, 4)`` as (left, top, right, bottom), pixels; right and bottom exclusive."""
 
@@ -59,11 +79,11 @@ class Places(Protocol):
     def drawn(self, draws: Tensor) -> Tensor:
         """Return the places ``(..., W)`` that uniform numbers ``(..., 2)`` in [0, 1) name."""
 
-    def empty(self, *shape: int) -> Tensor:
-        """Return −1 for places ``(*shape, W)`` that nothing was chosen for."""
+    def first(self, *shape: int) -> Tensor:
+        """Return places ``(*shape, W)`` that are all the first one: zeros."""
 
     def boxes_at(self, where: Tensor) -> Tensor:
-        """Return the boxes ``(..., 4)`` of places ``(..., W)``, pixels; any box for −1."""
+        """Return the boxes ``(..., 4)`` of places ``(..., W)``, pixels."""
 
     def check(self, where: Tensor) -> None:
         """Raise a ValueError if places ``(..., W)`` are none of these."""

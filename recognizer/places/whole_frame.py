@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ class WholeFrame(IndexedPlaces):
     (arXiv:2007.15796) section 3: frames of 224, 168, 112 and 84 px. Area averaging is ours: every
     pixel of the frame counts alike where S is a multiple of the side.
     """
+
+    plural: ClassVar[str] = "whole frames"
+    grid: ClassVar[None] = None
+    is_whole: ClassVar[bool] = True
+    crops_integers: ClassVar[bool] = False
 
     frame_px: int
     side_px: int

@@ -38,9 +38,12 @@ class Policy(nn.Module, ABC):
         config: Its sizes.
         keep: π′, which decides whether to look; None where every segment is looked at.
         names_centers: Whether it names centres of boxes; else it names indices of options.
+        names_once: Whether all segments that it is given at once have one place, which it names
+            when it has seen all of them.
     """
 
     names_centers: ClassVar[bool] = False
+    names_once: ClassVar[bool] = False
     keep: nn.Module | None
 
     def __init__(self, config: PolicyConfig) -> None:

@@ -88,6 +88,8 @@ class ClipNetwork(_ClipPolicy):
         GRU, which runs for one step there, and with options in place of two real numbers.
     """
 
+    names_once = True
+
     def __init__(self, config: PolicyConfig) -> None:
         """Build the network with random weights.
 

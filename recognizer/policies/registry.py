@@ -25,6 +25,18 @@ def build_policy(config: PolicyConfig, *, trusted: bool = True) -> Policy:
     Raises:
         ValueError: If there is no such kind, or it is no `Policy`.
     """
+    return policy_class(config.network, trusted=trusted)(config)
+
+
+def policy_class(network: str, *, trusted: bool = True) -> type[Policy]:
+    """Return the class of a kind of policy network.
+
+    Args:
+        network: As `PolicyConfig.network`.
+        trusted: See `build_policy`.
+
+    Raises:
+        ValueError: If there is no such kind, or it is no `Policy`.
+    """
     base: type[Policy] = Policy  # type: ignore[type-abstract]
-    kind = find_class("network", config.network, POLICIES, base, trusted=trusted)
-    return kind(config)
+    return find_class("network", network, POLICIES, base, trusted=trusted)

@@ -9,7 +9,7 @@ from ..classifiers.base import Classifier
 from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
 from ..pipeline.checks import check_named, check_policy
-from ..pipeline.look import crop_each, glance_maps
+from ..pipeline.look import crop_each, glance_maps, glanced_and_looked
 from ..places.fixed import fixed_places
 from ..places.kinds import FixedKind
 from ..places.places import Places
@@ -82,10 +82,7 @@ class EndToEnd(Joint):
         Raises:
             PredictionError: If the policy names no numbers.
         """
-        flat, batch = frames.flatten(0, 1), frames.shape[:2]
-        glanced, looked = flat, flat
-        if self._frames is not None:
-            glanced, looked = self._frames.glance(flat), self._frames.look(flat)
+        batch, (glanced, looked) = frames.shape[:2], glanced_and_looked(frames, self._frames)
         maps, vectors = glance_maps(self.glance_encoder, glanced)  # (B·T, G or F·G, h, w)
         glance = vectors.unflatten(0, batch)
         branches = [self._choose(maps, draws)]

@@ -35,7 +35,7 @@ class Fitted:
     Attributes:
         epoch: The epoch whose weights were kept, from 1; 0 is the state before training.
         val_accuracy: Its accuracy on the validation samples, averaged over the steps, in [0, 1].
-        val_loss: Its loss there.
+        val_loss: Mean loss on the validation samples at that epoch.
     """
 
     epoch: int
@@ -67,10 +67,10 @@ def fit(
     one's statistics are kept.
 
     Args:
-        stage: On its device.
+        stage: The stage, on the device where it is trained.
         train: The training samples.
         validation: Samples to select on: of another split than is reported.
-        config: How the stage is trained.
+        config: Epochs, batches, learning rates and the like.
         name: What the progress bar says.
         seed: One or more numbers.
         checkpoint: A file that is written as the training goes on. If it is there, the training

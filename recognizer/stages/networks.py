@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..classifiers.base import Classifier
 from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..pipeline.look import glance_maps, local_maps
+from ..pipeline.look import glance_maps, glanced_and_looked, local_maps
 from ..places.places import Places
 from ..policies.base import Policy
 from .samples import random_looks
@@ -103,10 +103,7 @@ class OnPixels(Stage):
             frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``.
             draws: ``(B, T, 2)`` uniform in [0, 1); see `uniform_draws`.
         """
-        flat, batch = frames.flatten(0, 1), frames.shape[:2]
-        glanced, looked = flat, flat
-        if self._frames is not None:
-            glanced, looked = self._frames.glance(flat), self._frames.look(flat)
+        batch, (glanced, looked) = frames.shape[:2], glanced_and_looked(frames, self._frames)
         with torch.no_grad():
             maps, vectors = glance_maps(self.glance_encoder, glanced)
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
@@ -116,7 +113,7 @@ class OnPixels(Stage):
         rows = looks.nonzero().squeeze(1) if looks.any() else looks.new_zeros(1).long()
         local_map = local_maps(self.local_encoder, self._places, looked[rows], options[rows])
         vectors_there = local_map.mean(dim=(2, 3)) * looks[rows, None]
-        local = vectors_there.new_zeros(len(flat), vectors_there.shape[1]).index_copy(
+        local = vectors_there.new_zeros(len(looked), vectors_there.shape[1]).index_copy(
             0, rows, vectors_there
         )
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))

@@ -34,7 +34,7 @@ class Progress:
         step: Steps that are done of the epoch that is going on.
         best_epoch: The epoch with the best score, from 1; 0 is the state before training.
         best_score: Its accuracy and its negative loss on the validation samples.
-        best_weights: Its weights.
+        best_weights: Weights of the best epoch so far.
     """
 
     def __init__(self, stepper: Stepper, epochs: int, steps: int) -> None:

@@ -33,7 +33,7 @@ class Stage(nn.Module, ABC):
 
         Args:
             epoch: From 0.
-            n_epochs: Of the training.
+            n_epochs: How many epochs the training has.
         """
 
     def may_be_kept(self, epoch: int, n_epochs: int) -> bool:
@@ -43,7 +43,7 @@ class Stage(nn.Module, ABC):
 
         Args:
             epoch: From 1; 0 is the state before training.
-            n_epochs: Of the training.
+            n_epochs: How many epochs the training has.
         """
         return True
 

@@ -173,7 +173,7 @@ def plane(
     Static rows are marks, with the line that none of them lies above.
 
     Args:
-        summary: Of the comparison.
+        summary: Summary of the comparison, from `summarise`.
         of: What of it says which rows are on the front.
         quality: An estimate of a row; rows without it are left out.
         title: Of its axis, with the unit.
@@ -233,7 +233,7 @@ def learning_curves(
     """Return a quantity of the training against the steps: mean over seeds, interval over them.
 
     Args:
-        summary: Of the comparison.
+        summary: Summary of the comparison, from `summarise`.
         cells: Of one group, with learning curves.
         quantity: Column of the curves.
         title: Of its axis, with the unit.

@@ -50,7 +50,7 @@ class StaticRow:
     """The runs of a static row.
 
     Attributes:
-        first: One of them.
+        first: Cell of one of the runs.
         by_seed: Of each seed ``(2, B)``: whether a video ends right, and its GMACs.
     """
 

@@ -57,7 +57,7 @@ class Group:
         places: Where the options are.
         cache: Folder of the cache that has it, or will have it.
         classifiers: Folder of the bundles of f_C, one for each seed.
-        kind: Of f_C.
+        kind: The kind of f_C.
     """
 
     name: str
@@ -105,7 +105,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
     if not config.reward:
         return []
     stored = list(stored_groups(read_manifest(config.cache)).values())
-    patches = [group for group in stored if isinstance(group.places, PatchGrid)]
+    patches = [group for group in stored if group.places.grid is not None]
     cache = FeatureCache.open(config.cache, stored[0].name)
     for split in SPLITS:
         cache.split(split)  # refused where it is empty
@@ -319,8 +319,8 @@ def train_f_c(
         out: Folder of its bundle.
         cache: On which it is trained.
         groups: Option groups that it reads.
-        config: Of the comparison.
-        kind: Which f_C.
+        config: Options of the comparison.
+        kind: The kind of f_C.
         skip_rate: Share of the frames that are skipped in training.
         seed: Of weights and draws.
 

@@ -121,7 +121,7 @@ def compared(rights: Mapping[str, NDArray[np.bool_]], seed: int) -> list[dict[st
 
     Args:
         rights: By rule, ``(B, T)``: whether the prediction after each frame is right.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         Of each rule ``accuracy_by_step`` with ``intervals_by_step`` (Wilson's), ``mean`` over the

@@ -48,7 +48,7 @@ def comparison_page(
 
     Args:
         path: The file.
-        summary: From `summarise`.
+        summary: Summary of the comparison, from `summarise`.
         cells: What was summarised; the learning curves come from there.
         settings: What the runs were made with. Of absolute paths the last two names are shown: a
             page is for others.

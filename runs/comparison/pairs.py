@@ -101,7 +101,7 @@ def against(
     the accuracies beside it.
 
     Args:
-        label: Of the design.
+        label: Label of the design.
         strata: Its runs, group by group.
         reference: Label of the reference.
         references: Its runs by group.

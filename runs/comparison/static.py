@@ -29,7 +29,7 @@ class StaticLook:
     """What is done in every video, whatever it shows.
 
     Attributes:
-        label: In words.
+        label: What it is called in tables.
         segments: In the order in which f_C is fed them.
         option: That f_L runs on in each.
         looks: In which of them f_L runs; None for all.
@@ -48,11 +48,11 @@ class StaticJob:
     Attributes:
         out: Folder of what they did.
         classifier: Bundle of the f_C.
-        cache: What it reads.
+        cache: Folder of the cache that f_C reads.
         groups: Option groups of the cache.
         order: In which it was fed the segments in training.
         skips: Whether it was trained with segments that were fed without a look.
-        seed: Of the f_C.
+        seed: Seed of the training of f_C.
     """
 
     out: Path
@@ -77,7 +77,7 @@ def static_jobs(
     Args:
         designs: Cells of reward designs.
         systems: Cells of systems; without any there are no static rows.
-        config: Of the comparison.
+        config: Options of the comparison.
     """
     jobs: dict[Path, StaticJob] = {}
 

@@ -94,7 +94,7 @@ def bootstrap_seeds(
         statistic: Of a list of groups ``(..., S)``, without its last axis.
         groups: ``(..., S)`` scores of each group; S may differ.
         rng: Where the draws come from.
-        resamples: How often.
+        resamples: How many times the seeds are resampled.
         runs: Names the runs of each group: the same seeds are drawn of the same runs, which need as
             many seeds. None where all groups have runs of their own.
 
@@ -124,7 +124,7 @@ def bootstrap_videos(
         sets: ``(..., B)`` what was measured on the videos of each set; B may differ.
         weights: Of the sets, with sum 1.
         rng: Where the draws come from.
-        resamples: How often.
+        resamples: How many times the videos are resampled.
 
     Returns:
         ``(..., resamples)``.
@@ -149,7 +149,7 @@ def bootstrap_crossed(values: Array, rng: np.random.Generator, resamples: int) -
     Args:
         values: ``(..., S, B)`` what was measured with each seed on each video.
         rng: Where the draws come from.
-        resamples: How often.
+        resamples: How many times both are resampled.
 
     Returns:
         ``(..., resamples)``.

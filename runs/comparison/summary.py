@@ -43,7 +43,7 @@ def summarise(
         cells: The policies; designs may lack seeds or groups.
         reference: Label of the design that the others are compared with.
         static: What does the same in every video: on the plane beside all option groups.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         resamples: How often seeds and videos are drawn.
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -11,7 +12,6 @@ from ...agents import System, find_system
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words
-from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import MOST_JSON_BYTES
 from ...recognizer.files.regular import read_limited
 from ..configs.compare import CompareConfig
@@ -191,7 +191,7 @@ def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
     """Return in words what each system was given, what the designs beside, and what is selected.
 
     Args:
-        jobs: Of the systems.
+        jobs: The cells of systems.
         designs: Cells of reward designs.
 
     Raises:
@@ -243,10 +243,10 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
     systems = dict.fromkeys((job.system.name, job.system.note) for job in jobs)
     notes = [f"{name}: {note}." for name, note in systems if note]
     notes += [
-        f"{system.name}: the cache has no encoders with {system.of_encoders!r} in their names, "
-        f"which make it what it is: it read {', '.join(groups)}."
+        f"{system.name}: the cache has no encoders with {system.of_encoders.part!r} in their "
+        f"names, which make it what it is: it read {', '.join(groups)}."
         for system, groups, cache in _read(jobs)
-        if system.of_encoders and not own_groups(system, cache)
+        if system.of_encoders.part and not own_groups(system, cache)
     ]
     names = dict.fromkeys(
         job.system.name for job in jobs if job.system.approximate and not job.system.note
@@ -282,7 +282,7 @@ def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
 
 def _cache_of(system: System, config: CompareConfig) -> Path:
     """Return the cache that a system reads."""
-    if config.clips_cache is not None and system.of_encoders == "_tsm":
+    if config.clips_cache is not None and system.of_encoders.of_clips:
         return config.clips_cache
     return config.cache
 
@@ -330,21 +330,28 @@ def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
 
 
 def _train_cell(job: SystemJob) -> None:
-    run_system(replace(job.config, resume=is_run(job.config.out)))
-    write_whole(job.config.out / _RECIPE, _recipe(job))
+    out = job.config.out
+    if is_run(out) and not _is_begun(out):  # nothing says by which recipe it was trained
+        former = out.with_name(f"{out.name}.replaced")
+        shutil.rmtree(former, ignore_errors=True)
+        shutil.rmtree(out.rename(former))
+    run_system(replace(job.config, resume=is_run(out)), files={_RECIPE: _recipe(job)})
+
+
+def _is_begun(out: Path) -> bool:
+    """Return whether a cell is there with the recipe that it is of, which it has from the first."""
+    return is_run(out) and (out / _RECIPE).is_file()
 
 
 def _is_done(job: SystemJob) -> bool:
-    """Return whether a cell is there, which has to be of the recipe of today.
+    """Return whether a cell is finished, which has to be of the recipe of today if it is begun.
 
     Raises:
         OutputError: If the recipe was changed since, or its file cannot be read.
     """
     out = job.config.out
-    if not (out / RESULTS).is_file():
+    if not _is_begun(out):
         return False
-    if not (out / _RECIPE).is_file():
-        return True
     try:
         trained = read_limited(out / _RECIPE, MOST_JSON_BYTES).decode()
     except (OSError, ValueError) as error:
@@ -358,7 +365,7 @@ def _is_done(job: SystemJob) -> bool:
             f"({_RECIPE} in it says which): put that back, or remove this folder and those of its "
             "other settings and seeds, which are then trained again"
         )
-    return True
+    return (out / RESULTS).is_file()
 
 
 def _recipe(job: SystemJob) -> str:
@@ -366,6 +373,7 @@ def _recipe(job: SystemJob) -> str:
     system = job.system
     recipe = {each.name: getattr(system, each.name) for each in fields(system)}
     recipe["settings"] = setting_of(system, job.config.method)
+    recipe["of_encoders"] = system.of_encoders.part
     return json.dumps(recipe, indent=2, default=_plain, sort_keys=True)
 
 

@@ -30,7 +30,7 @@ def write_predictions(
     """Write what a recognizer predicts of its validation videos, on which exits can be solved.
 
     Args:
-        folder: Of the recognizer.
+        folder: Folder of the recognizer.
         recognize: The recognizer, without exits: of frames and draws, which it may pass over.
         validation: Frames, draws and labels.
     """
@@ -49,7 +49,7 @@ def exits_within(folder: Path, recognizer: VideoRecognizer, budget_gmacs: float)
     """Return exits by entropy for which videos cost a budget on average.
 
     Args:
-        folder: Of the recognizer.
+        folder: Folder of the recognizer.
         recognizer: That of the folder.
         budget_gmacs: Largest mean cost of a validation video.
 

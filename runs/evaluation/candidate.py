@@ -63,8 +63,8 @@ class Candidate(ABC):
         """Open all of this kind; refuse options that mean nothing for them.
 
         Args:
-            paths: Where they are.
-            config: Of the verb.
+            paths: Folders or files of what is evaluated.
+            config: Options of the verb ``evaluate``.
             labels: Of all rows; if not given, rows of one name are told apart by their folders.
 
         Raises:
@@ -88,7 +88,7 @@ class Candidate(ABC):
         """Measure; return its rows, and those of policies that do not learn beside it.
 
         Args:
-            config: Of the verb.
+            config: Options of the verb ``evaluate``.
             solving: What `solving` returned; empty without exits.
         """
 

@@ -59,7 +59,7 @@ def read_measured(folder: Path, cache: FeatureCache) -> tuple[dict[str, Any], ND
 
     Args:
         folder: Of ``results.json`` and ``options.npy``.
-        cache: Which was measured.
+        cache: The cache that was measured.
 
     Raises:
         OutputError: If a file is damaged, or tells of something else than the cache.

@@ -24,7 +24,7 @@ def measures(
     """Return how right predictions are.
 
     Args:
-        name: Of the row.
+        name: Name of the row.
         logits: ``(B, T, C)``.
         labels: ``(B,)``; or ``(B, C)`` bool, where videos have several.
         attended: ``(B, T)``, whether f_L ran.

@@ -103,7 +103,7 @@ def load_model(
 
     Args:
         path: The zip file.
-        algorithm: What saved it.
+        algorithm: Name of the algorithm that saved it.
         device: Where it is played.
         advice: What to do if it cannot be opened.
 

@@ -21,7 +21,7 @@ class PixelCandidate(Candidate):
     """A run that is played on the video files.
 
     Attributes:
-        run: It, opened.
+        run: The run, opened.
     """
 
     path: Path

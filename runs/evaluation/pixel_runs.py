@@ -19,13 +19,12 @@ from tqdm import tqdm
 from ...feature_cache import clips_of, read_many
 from ...feature_cache.reading.samples import targets
 from ...recognizer import Cost, Encoder, Recognition, VideoRecognizer, confidence, uniform_draws
+from ...recognizer.randomness import TrainingStage
 from ..options.parse import UsageError
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
 from .trace import Played, precision_of
-
-DRAWS = 20  # of places that depend on nothing: other numbers than any training's
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +171,10 @@ class PixelRun(ABC):
         while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
             indices = range(first, first + len(batch))
             first += len(batch)
-            yield torch.stack(batch), uniform_draws(indices, steps, [seed, DRAWS, 0], width)
+            yield (
+                torch.stack(batch),
+                uniform_draws(indices, steps, [seed, TrainingStage.PLAYED_ON_PIXELS, 0], width),
+            )
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split in the table of videos.

@@ -48,7 +48,7 @@ class Contender:
     """A row of the table.
 
     Attributes:
-        name: Of the row.
+        name: Name of the row.
         recognizer: What runs on the pixels.
         plan: What is done in its videos; None lets the recognizer's policy choose.
         cost: Of its networks on one frame.
@@ -184,7 +184,7 @@ def recognize_files(
     """Run every contender on the video files of cached videos; each file is decoded once.
 
     Args:
-        contenders: Who is compared.
+        contenders: The policies and agents that are compared.
         cache: Says where the files are and which frames are read.
         videos: ``(B,)`` rows of the cache.
 

@@ -19,7 +19,7 @@ class SystemCandidate(Candidate):
     """A run of ``focusgym train --system``, played on its cache.
 
     Attributes:
-        run: It, opened.
+        run: The run, opened.
     """
 
     path: Path

@@ -56,7 +56,7 @@ class SystemRun(ABC):
     """A finished run of ``focusgym train --system``.
 
     Attributes:
-        name: Of its row.
+        name: Name of the run's row.
         source: Its cache and f_C.
         system: The recipe.
     """
@@ -71,7 +71,7 @@ class SystemRun(ABC):
         One row; and one of the video files, if they are read and the cache only comes near to them.
 
         Args:
-            split: Of the cache.
+            split: Split of the cache whose videos are played.
             pixels: Whether the video files are read too, and the predictions compared; not of a
                 system of random places, which looks elsewhere on them.
 
@@ -137,8 +137,8 @@ class DirectRun(SystemRun):
 
     Attributes:
         known_as: The name by which `find_system` finds the system.
-        setting: Its setting.
-        seed: Of its training.
+        setting: Setting of the system.
+        seed: Seed of the training of the system.
         kept: Folder of what it has learned.
     """
 
@@ -168,7 +168,7 @@ class TaskRun(SystemRun):
     """A run of a system that decides in an environment.
 
     Attributes:
-        model: What decides.
+        model: The policy that decides.
         env_id: The environment's id.
         keywords: Those of the environment, files included.
     """

@@ -94,9 +94,9 @@ def system_results(name: str, trace: TaskTrace, cache: FeatureCache) -> dict[str
     """Return what is reported of a system.
 
     Args:
-        name: Of the row.
-        trace: What it did.
-        cache: On which.
+        name: Name of the row.
+        trace: What the system did in the videos.
+        cache: The cache that it was played on.
 
     Returns:
         ``test``, as of other policies, and a video that f_C was fed nothing of yet counts as wrong;

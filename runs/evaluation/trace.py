@@ -177,7 +177,7 @@ def play(
 
     Args:
         engine: Over the cache and f_C.
-        agent: Who decides.
+        agent: The agent that decides.
         videos: ``(B,)`` rows of the cache.
         cost: Of every network on a frame; π's share is charged if the agent runs it. An agent that
             tries all K options is charged f_L and f_C for each.

@@ -26,6 +26,7 @@ from ...recognizer import (
 )
 from ...recognizer.files.regular import read_limited
 from ...recognizer.limits import MOST_PIXELS, MOST_TEXT_BYTES
+from ...recognizer.policies.registry import policy_class
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError, usage
 
@@ -167,7 +168,12 @@ def names_options(path: Path) -> bool:
     trained = path / TRAINED
     if not is_run(path) or not (trained / "bundle.json").is_file():
         return False
-    return read_bundle(trained, "policy").config.get("network") == "clip"
+    network = read_bundle(trained, "policy").config.get("network", "")
+    try:
+        policy = policy_class(network, trusted=False)
+    except ValueError:  # no network that names places
+        return False
+    return policy.names_once and not policy.names_centers
 
 
 def named_or(

@@ -31,7 +31,7 @@ class Head:
 
     Attributes:
         folder: In which its command was typed.
-        version: Of focusgym there.
+        version: Version of focusgym on the machine of the head.
         cpus: That it has a unit given, which has as many threads.
         trust: Modules that a unit imports first.
     """
@@ -65,7 +65,7 @@ class Carried:
     """Files of a unit whose node does not share the head's file system.
 
     Attributes:
-        by: What carries them.
+        by: The carrier that packs and unpacks them.
         out: The folder that the unit leaves, from the root of all units' files.
         reads: The folders that it needs, from there.
     """
@@ -102,7 +102,7 @@ def work(
     Args:
         head: Who gave it out.
         function: Pickled.
-        pickled_arguments: Of the function.
+        pickled_arguments: Arguments of the function, pickled.
         carried: Its files, where they are carried.
         reads: The archives of ``carried.reads``, which Ray has fetched.
     """

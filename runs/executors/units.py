@@ -33,7 +33,7 @@ class Unit:
     arguments are `Path`, so that an executor can put the unit's files elsewhere.
 
     Attributes:
-        arguments: Of the function.
+        arguments: Arguments of the function.
         out: The folder that it leaves, which holds all that it writes; None if it writes nothing.
         reads: Folders beside ``out``, made by earlier units, that it needs.
     """
@@ -102,7 +102,7 @@ def check_failures(failures: Mapping[str, str], n_units: int, title: str) -> Non
     Args:
         failures: Why, by the unit's name.
         n_units: How many there were.
-        title: What they were.
+        title: What the units were, in words.
 
     Raises:
         FailedError: If one failed.

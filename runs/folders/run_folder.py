@@ -51,6 +51,7 @@ def run_folder(
     resume: bool | None,
     may_change: Collection[str] = (),
     device: str = "cpu",
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Make the folder of a run, or go on with one; inside the block no other process may.
 
@@ -60,11 +61,12 @@ def run_folder(
     Args:
         out: The folder: the config's ``out``, or one beside it that becomes it.
         verb: Such as ``train``.
-        config: Of the verb.
+        config: Options of the verb.
         fingerprints: Of what the run reads, by name.
         resume: Whether to go on with a run that is there; None goes on where there is one.
         may_change: Options that may then be others.
         device: Where it computes, noted for each command.
+        files: Texts of further files that a folder has as soon as it is there, by name.
 
     Raises:
         OutputError: If something is there without ``resume``; if with it there is no run, or one
@@ -75,9 +77,9 @@ def run_folder(
     if not goes_on:
         check = check_free if resume is None else check_new
         check(out)
-        _make(out, verb, config, fingerprints, device, check)
+        _make(out, verb, config, fingerprints, device, check, files or {})
     with _locked(out):
-        _remove_unfinished(out)
+        _remove_unfinished(out, files or {})
         if goes_on:
             check_settings(out, verb, config, may_change)
             record = _read_record(out)
@@ -191,6 +193,7 @@ def _make(
     fingerprints: Mapping[str, str],
     device: str,
     check: Callable[[Path], None],
+    files: Mapping[str, str],
 ) -> None:
     """Let the folder appear with its settings; of two at the same moment one is refused."""
     try:
@@ -199,14 +202,16 @@ def _make(
             record = _record_of(verb, fingerprints, device)
             record[FOLDER] = str(config.out.resolve())
             write_whole(folder / RUN, json.dumps(record, indent=2))
+            for name, content in files.items():
+                write_whole(folder / name, content)
     except (OutputError, OSError):
         check(out)  # another process was quicker, and may have removed what was begun here
         raise
 
 
-def _remove_unfinished(out: Path) -> None:
+def _remove_unfinished(out: Path, files: Collection[str]) -> None:
     """Remove what processes that were killed while they made the folder have left beside it."""
-    made = {CONFIG, RUN, f"{CONFIG}.partial", f"{RUN}.partial"}
+    made = {f"{name}{end}" for name in (CONFIG, RUN, *files) for end in ("", ".partial")}
     for left in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
         with suppress(OSError):  # another process removes its own
             if {path.name for path in left.iterdir()} <= made:

@@ -62,7 +62,7 @@ def check_batches(
     often than others, or batches be larger than was asked for.
 
     Args:
-        training: How the networks are trained.
+        training: Options of the training.
         n_train: Training videos.
         segments: T, of a video that the policy sees.
         policy: π; None where there is none, and nothing to refuse.

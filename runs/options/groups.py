@@ -134,7 +134,7 @@ def encoders_of(
         local: f_L, likewise.
         weights: ``NAME=WEIGHTS`` for each network that is given by its name.
         glance_px: Side to which f_G's input is reduced.
-        glance_reduction: How; see `EncoderConfig`.
+        glance_reduction: How the input of f_G is reduced; see `EncoderConfig`.
 
     Raises:
         UsageError: If weights are missing, given twice or of no network, or a reduction has no side

@@ -36,7 +36,7 @@ def check_named_again(config: TrainConfig, stored: TrainConfig, path: Path) -> N
     Args:
         config: What the command line says.
         stored: The same with the run's settings.
-        path: Of these.
+        path: The file of the run's settings, for the message.
 
     Raises:
         OptionError: If the command line does not name it.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...agents import PlusTraining, PPOConfig
 from ...envs import make_design
-from ...recognizer import ClassifierConfig
+from ...recognizer import Classifier
 from ..configs.train import PolicyTrainingConfig, SkipConfig
 from .parse import UsageError, usage
 
@@ -49,17 +49,18 @@ def usual_hidden(glance_channels: int, local_channels: int) -> int:
     return int(min(1024, 2 ** math.ceil(math.log2(glance_channels + local_channels))))
 
 
-def sized(policy: PolicyTrainingConfig, f_c: ClassifierConfig) -> PolicyTrainingConfig:
+def sized(policy: PolicyTrainingConfig, f_c: Classifier) -> PolicyTrainingConfig:
     """Return the options with sizes of π, where they are not given those that go with f_C.
 
-    π is as wide as f_C's GRU, as in the paper (1024); as wide as such a GRU usually is where f_C
-    averages. Its 1×1 convolution has an eighth as many channels, at most the paper's 64.
+    π is as wide as f_C's recurrent layer, as in the paper (1024); as wide as such a layer usually
+    is where f_C has none. Its 1×1 convolution has an eighth as many channels, at most the paper's
+    64.
     """
     hidden = policy.hidden
-    if hidden is None and f_c.aggregation == "gru":
-        hidden = f_c.hidden
-    elif hidden is None:
-        hidden = usual_hidden(f_c.glance_channels, f_c.local_channels)
+    if hidden is None:
+        hidden = f_c.recurrent_units
+    if hidden is None:
+        hidden = usual_hidden(f_c.config.glance_channels, f_c.config.local_channels)
     channels = policy.conv_channels
     if channels is None:
         channels = max(1, min(64, hidden // 8))

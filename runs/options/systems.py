@@ -9,10 +9,9 @@ from typing import Any
 
 from ...agents import LearnedSystem, System, Table, find_system
 from ...feature_cache import read_manifest, stored_groups
-from ...recognizer import Classifier, OptionGroup, PatchGrid, WholeFrame
-from ...recognizer.encoders.masks import without_masks
-from ...recognizer.encoders.quantised import without_bits
+from ...recognizer import Classifier, OptionGroup
 from ...recognizer.files.documents import parse_yaml
+from ...recognizer.places.places import PLACES
 from ..configs.train import (
     LearnerConfig,
     PolicyTrainingConfig,
@@ -92,10 +91,10 @@ def groups_of_system(system: System, cache: Path, requested: Sequence[str]) -> t
         CacheError: If the cache cannot be opened.
         UsageError: If the cache has no such groups.
     """
-    kind = PatchGrid if system.places == "patches" else WholeFrame
-    reads = "patches" if system.places == "patches" else "whole frames"
+    reads = PLACES[system.places].plural
     groups = stored_groups(read_manifest(cache)).values()
-    frames = sorted((g for g in groups if isinstance(g.places, kind)), key=lambda g: -g.gmacs)
+    of_kind = [group for group in groups if group.places.kind == system.places]
+    frames = sorted(of_kind, key=lambda group: -group.gmacs)
     names = [group.name for group in own_groups(system, cache) or frames]
     needed = 2 if system.several_groups else 1
     if requested:
@@ -120,29 +119,18 @@ def groups_of_system(system: System, cache: Path, requested: Sequence[str]) -> t
 def own_groups(system: System, cache: Path) -> list[OptionGroup]:
     """Return the option groups that are of a system's kind, the dearest first.
 
-    They are whole frames or patches, as the system reads them, by networks that its
-    ``of_encoders`` names. Networks of few bits and mask profiles are for systems that name them
-    alone; beside few bits stands the same network in full, at the same side.
+    They are whole frames or patches, as the system reads them, by networks of its ``of_encoders``.
 
     Raises:
         CacheError: If the cache cannot be opened.
     """
     manifest = read_manifest(cache)
-    kind = PatchGrid if system.places == "patches" else WholeFrame
-    groups = [g for g in stored_groups(manifest).values() if isinstance(g.places, kind)]
-    networks = {g.name: str(manifest["encoders"][g.encoder]["name"]) for g in groups}
-    few_bits = [g for g in groups if without_bits(networks[g.name])[1] is not None]
-    masks = [g for g in groups if without_masks(networks[g.name])[1] is not None]
-    if system.of_encoders == "bit":
-        full = {(without_bits(networks[g.name])[0], g.places.side_px) for g in few_bits}
-        matching = [g for g in groups if (networks[g.name], g.places.side_px) in full]
-        matching = few_bits + matching if matching else []
-    elif system.of_encoders == "_reuse":
-        matching = masks
-    else:
-        matching = [g for g in groups if g not in few_bits and g not in masks]
-        matching = [g for g in matching if system.of_encoders in networks[g.name]]
-    return sorted(matching, key=lambda group: -group.gmacs)
+    stored = [
+        (group, str(manifest["encoders"][group.encoder]["name"]))
+        for group in stored_groups(manifest).values()
+        if group.places.kind == system.places
+    ]
+    return sorted(system.of_encoders.among(stored), key=lambda group: -group.gmacs)
 
 
 def check_kind(

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...envs.records.render import enlargement
 from ...feature_cache import every_picture, read_index
 from ...recognizer import FrameConfig, centre_crop, format_gmacs, resize_frames
+from ...recognizer.files.atomic import whole_file
 from ...recognizer.files.disks import disk_error, refusal
 from ..folders.atomic import OutputError
 from ..options.parse import UsageError
@@ -107,11 +108,9 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
     index = read_index(str(video))
     rate = Fraction(index.n_frames / index.end_s).limit_denominator(100_000)
     try:
-        with TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as folder:
-            partial = Path(folder) / out.name
+        with whole_file(out) as partial:
             pictures = _pictures(every_picture(str(video)), steps, frames)
             _write_mp4(partial, rate, zip(index.times_s.tolist(), pictures, strict=True))
-            partial.rename(out)
     except (OSError, av.FFmpegError) as error:
         raise _cannot_write(out, error) from error
 
@@ -237,7 +236,7 @@ def _write_mp4(
         rate: Frames per second on average.
         shown: Times, seconds, and pictures ``(H, W, 3)`` uint8 with even sides.
     """
-    with av.open(f"file:{path.absolute()}", "w") as container:
+    with av.open(f"file:{path.absolute()}", "w", format="mp4") as container:
         stream = container.add_stream(
             "libx264", rate=rate, options={"preset": "veryfast", "crf": "18"}
         )

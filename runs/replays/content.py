@@ -30,11 +30,11 @@ def describe_video(
     """Return what is known of a video, and its episodes, one per policy.
 
     Args:
-        footage: All videos.
-        row: Which one.
+        footage: The footage of all videos of the page.
+        row: Row of the video in the footage.
         pick: Why it is shown.
-        shot: Its frames.
-        episodes: Of it.
+        shot: The frames of the video.
+        episodes: The episodes of the video, one for each policy.
         truth: Its true boxes, as `boxes_of` gives them.
     """
     labels = footage.labels(row)

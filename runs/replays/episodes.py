@@ -228,7 +228,7 @@ def watch(
         looker: Who decided. With π′ the environment is ``AdaFocusPlus-v0``, whose reward has Eq. 10
             in it, with the looker's price; else ``AdaFocus-v0``.
         videos: ``(B,)`` different rows of the cache.
-        decided: In these videos.
+        decided: What the policy decided in these videos.
         reward: A reward design; see `make_design`.
         seed: Of the reward's draws, which are the same for every looker.
 

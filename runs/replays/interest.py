@@ -65,8 +65,8 @@ def following(picks: Sequence[Pick], count: int, n_videos: int) -> list[Pick]:
     """Return the first videos that were not picked, in their order, or fewer where fewer are left.
 
     Args:
-        picks: Those that were.
-        count: How many more.
+        picks: What was picked before.
+        count: How many more videos are picked.
         n_videos: B.
     """
     taken = {each.position for each in picks}

@@ -85,7 +85,7 @@ def refuse_others(config: ReplayConfig, *parts: tuple[str, Any, Any]) -> None:
     """Refuse two runs that cannot be shown beside each other.
 
     Args:
-        config: Which runs.
+        config: Options that name the runs.
         parts: What has to be the same of both, in a word, and what each has.
 
     Raises:

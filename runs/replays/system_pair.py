@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ...agents import TaskTrace
 from ...agents.centers import read_boxes
 from ...recognizer import Cost, shortened, uniform_draws
+from ...recognizer.randomness import TrainingStage
 from ..configs.replay import ReplayConfig
 from ..evaluation.outcome import Outcome
-from ..evaluation.pixel_runs import DRAWS
 from ..evaluation.system_runs import SystemRun, find_system_run
 from ..evaluation.systems import played_of
 from ..evaluation.trace import Played, all_labels
@@ -69,7 +69,8 @@ def system_pair(config: ReplayConfig) -> BoxPair:
     def watch() -> list[Seen]:
         traces = [run.watch(rows) for run in runs]
         if len(runs) == 1:
-            draws = uniform_draws(range(len(rows)), cache.steps, [config.seed, DRAWS, 0])
+            key = [config.seed, TrainingStage.PLAYED_ON_PIXELS, 0]
+            draws = uniform_draws(range(len(rows)), cache.steps, key)
             traces.append(read_boxes(runs[0].source, rows, draws))
         return [
             _seen(run, trace, rows) for run, trace in zip((runs[0], runs[-1]), traces, strict=True)

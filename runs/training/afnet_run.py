@@ -17,13 +17,14 @@ from ...recognizer import (
     first_weights,
     rank_and_world,
 )
+from ...recognizer.randomness import TrainingStage
 from ..configs.fit import FitAFNetConfig
 from ..configs.stages import AFNetTrainingConfig
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .afnet_weights import begin_from, tell_start
 from .stage_parts import digest_of, stage_of
-from .stage_run import AFNET, VALIDATION, train_stage
+from .stage_run import train_stage
 from .stages import Training
 
 # By which the gates' learning rate is larger than the others', if it is not given; the released
@@ -77,8 +78,8 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
             temperature=config.temperature,
             cost=cost,
         ).to(device)
-    key, shape = [training.seed, AFNET], (frames.steps, network.n_gates)
-    samples = videos.samples(key, [training.seed, VALIDATION], draws_shape=shape)
+    key, shape = [training.seed, TrainingStage.AFNET], (frames.steps, network.n_gates)
+    samples = videos.samples(key, [training.seed, TrainingStage.VALIDATION], draws_shape=shape)
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
         recognizer = AFNetRecognizer(network, frames=videos.frames, classes=videos.classes)

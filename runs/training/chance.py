@@ -24,7 +24,7 @@ def chance_note(title: str, accuracy: float, labels: Tensor) -> str | None:
     """Return what is told of a stage whose accuracy may be chance; None where it is more.
 
     Args:
-        title: Of the stage.
+        title: Title of the stage.
         accuracy: On the validation videos, in [0, 1].
         labels: Of these videos; see `chance_of`.
 

@@ -20,6 +20,7 @@ from ...recognizer import (
     first_weights,
     read_recognizer,
 )
+from ...recognizer.randomness import TrainingStage
 from ..configs.fit import FitCubesConfig
 from ..evaluation.budgets import write_predictions
 from ..options.end_to_end import check_batches
@@ -27,7 +28,7 @@ from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .stage_parts import classifier_of, digest_of, map_sizes, stage_of
-from .stage_run import CUBES, VALIDATION, train_stage
+from .stage_run import train_stage
 from .stages import Training
 
 
@@ -96,8 +97,8 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
     if alone:
         digests["classifier"] = digest_of(classifier)
     seed = config.training.seed
-    key = [seed, CUBES]
-    samples = videos.samples(key, [seed, VALIDATION], draws_shape=(config.cubes, 6))
+    key = [seed, TrainingStage.CUBES]
+    samples = videos.samples(key, [seed, TrainingStage.VALIDATION], draws_shape=(config.cubes, 6))
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
         recognizer = CubeRecognizer(

@@ -18,6 +18,7 @@ from ...recognizer import (
     check_clips,
     first_weights,
 )
+from ...recognizer.randomness import TrainingStage
 from ..configs.fit import FitEndToEndConfig
 from ..evaluation.budgets import write_predictions
 from ..options.end_to_end import check_batches
@@ -25,7 +26,7 @@ from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .stage_parts import classifier_of, digest_of, map_sizes, stage_of
-from .stage_run import END_TO_END, VALIDATION, train_stage
+from .stage_run import train_stage
 from .stages import Training
 
 
@@ -87,7 +88,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
             frames=videos.frames,
         ).to(device)
     seed = config.training.seed
-    samples = videos.samples([seed, END_TO_END], [seed, VALIDATION])
+    samples = videos.samples([seed, TrainingStage.END_TO_END], [seed, TrainingStage.VALIDATION])
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
         recognizer = AdaptiveRecognizer(
@@ -104,7 +105,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         if learns:  # controls have no exits that anybody wants
             write_predictions(folder, lambda pixels, _: recognizer(pixels), samples[1])
 
-    key = [seed, END_TO_END]
+    key = [seed, TrainingStage.END_TO_END]
     train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)
 
 

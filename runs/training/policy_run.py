@@ -40,7 +40,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     """Train into the run's folder; a run that is finished is left as it is.
 
     Args:
-        config: Of the verb.
+        config: Options of the verb ``train``.
         checkpoint_s: Least time between two checkpoints, seconds.
 
     Returns:
@@ -127,7 +127,7 @@ def with_sizes(config: TrainConfig) -> TrainConfig:
     policy = config.policy
     if policy.hidden is not None and policy.conv_channels is not None:
         return config
-    f_c = read_classifier(classifier_of(config)).config
+    f_c = read_classifier(classifier_of(config))
     return replace(config, policy=sized(policy, f_c))
 
 

@@ -33,6 +33,7 @@ from ...recognizer import (
     uniform_draws,
     write_bundle,
 )
+from ...recognizer.randomness import TrainingStage
 from ..configs.fit import FitEncoderConfig, FitPatchesConfig
 from ..folders.steps import Calls
 from .recipes import Recipe, parsed
@@ -41,9 +42,6 @@ from .stages import classifier_training, encoder_training, looks, patches_traini
 
 # By split: frames and labels, see `_decode`; arrays, which go to a process without shared memory.
 Decoded = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
-
-# No two trainings of a run see the same draws.
-PIXELS, CACHE, FINETUNE, VALIDATION, FULL_FRAMES = range(5)
 
 
 def make_encoders(
@@ -55,11 +53,11 @@ def make_encoders(
     is for the embedded data set.
 
     Args:
-        folder: Which is made.
+        folder: The folder, which is made.
         recipe: How, with how many threads.
         videos: The table of videos, of whose splits train and val are read.
         n_classes: C.
-        seed: Of all draws.
+        seed: Seed of all draws of the training.
         do: Makes the two trainings on full frames, which need nothing of one another, such as in
             processes.
     """
@@ -92,9 +90,12 @@ def make_encoders(
             local,
             classifier,
             PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid),
-            (samples("train", PIXELS), samples("val", VALIDATION)),
+            (
+                samples("train", TrainingStage.QUICKSTART_PATCHES),
+                samples("val", TrainingStage.QUICKSTART_VALIDATION),
+            ),
             recipe.stage_one,
-            [seed, PIXELS],
+            [seed, TrainingStage.QUICKSTART_PATCHES],
             "stage I: f_L and f_C",
         ).into(folder)
 
@@ -119,7 +120,8 @@ def _train_on_full_frames(
         frames, labels = map(torch.from_numpy, decoded[split])
         return TensorSamples(len(labels), lambda _, rows: (frames[rows], labels[rows]), labels)
 
-    key, title = [seed, FULL_FRAMES, index], f"full frames: {stage.encoder.config.name}"
+    key = [seed, TrainingStage.QUICKSTART_FULL_FRAMES, index]
+    title = f"full frames: {stage.encoder.config.name}"
     with torch_threads(recipe.training_threads):
         encoder_training(
             stage, (samples("train"), samples("val")), recipe.full_frames, key, title
@@ -146,11 +148,11 @@ def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed
     are decoded and augmented anew in every epoch, as ``focusgym fit`` does it.
 
     Args:
-        folder: Which is made.
+        folder: The folder, which is made.
         recipe: Which networks, and how they are trained.
         videos: Folder of the videos.
         weights: A file that fits both networks.
-        seed: Of all draws.
+        seed: Seed of all draws of the training.
 
     Raises:
         WeightsError: If the file holds no weights, or they do not fit.
@@ -218,10 +220,10 @@ def make_classifier(
     with first_weights(seed):
         classifier = read_classifier(start) if start.exists() else build_classifier(config)
     samples = (
-        looks(cache, "train", None, skip_rate, [seed, CACHE]),
-        looks(cache, "val", None, 0.0, [seed, VALIDATION]),
+        looks(cache, "train", None, skip_rate, [seed, TrainingStage.QUICKSTART_CACHE]),
+        looks(cache, "val", None, 0.0, [seed, TrainingStage.QUICKSTART_VALIDATION]),
     )
-    key, title = [seed, CACHE], "f_C on the cache"
+    key, title = [seed, TrainingStage.QUICKSTART_CACHE], "f_C on the cache"
     classifier_training(classifier, cache, samples, settings, key, title).into(folder)
 
 
@@ -256,8 +258,8 @@ def make_finetuned(
     that f_C does not forget what a skip is, and both are selected on π's patches of the validation
     videos, nothing skipped: they differ in the patches they were trained on and in nothing else.
     """
-    key = [seed, FINETUNE]
-    validation = looks(cache, "val", policy, 0.0, [seed, VALIDATION])
+    key = [seed, TrainingStage.QUICKSTART_POLICY]
+    validation = looks(cache, "val", policy, 0.0, [seed, TrainingStage.QUICKSTART_VALIDATION])
     folder.mkdir()
     for name, looker, title in (
         ("adafocus", policy, "stage III: f_C"),

@@ -10,7 +10,7 @@ import tyro
 
 from ...agents import PPOConfig
 from ...feature_cache import DigitsConfig
-from ...recognizer import EncoderConfig, FitConfig, FrameConfig, PatchGrid
+from ...recognizer import EncoderConfig, FitConfig, FrameConfig
 from ..configs.cache import CacheBuildConfig
 from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from ..configs.train import TrainConfig
@@ -34,7 +34,7 @@ class Recipe:
         glance: f_G.
         local: f_L.
         hidden: H of f_C.
-        dropout: Of f_C.
+        dropout: Dropout of f_C.
         classifier: Training of f_C on the cache with random patches.
         ppo: Stage II.
         ppo_plus: Stage II with π′, for AdaFocus+.
@@ -165,12 +165,12 @@ def _clips(preset: str) -> Recipe:
     content = parsed(CacheBuildConfig, preset, ".", "--videos", ".").content
     frames = frames_of(content.frames, None)
     groups = [read_group(text, frames.frame_px) for text in content.group]
-    if len(groups) != 1 or not isinstance(groups[0].places, PatchGrid):
+    grid = groups[0].places.grid if len(groups) == 1 else None
+    if grid is None:
         raise UsageError(
             f"--preset {preset}: expected one option group, of patches; got "
             f"{', '.join(content.group) or 'none'}: leave one in its section `cache build`"
         )
-    grid = groups[0].places
     first, tuned = (
         parsed(FitClassifierConfig, preset, ".", "--cache", ".", *policy)
         for policy in ((), ("--policy", "."))

@@ -27,6 +27,7 @@ from ...recognizer import (
     read_encoder,
 )
 from ...recognizer.files.atomic import write_whole
+from ...recognizer.randomness import TrainingStage
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
@@ -58,8 +59,7 @@ from .stages import (
     patches_training,
 )
 
-# No two stages of a seed share their draws of order, patches and dropout, nor does validation.
-_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END, CUBES, AFNET = range(10, 17)
+_PATCHES, _POLICY = TrainingStage.PATCHES, TrainingStage.POLICY  # stages I and III
 # Where these are may change: their content is compared.
 _MAY_CHANGE = (
     *("videos", "train", "val", "test", "classes", "cache"),
@@ -93,7 +93,7 @@ def encoder_stage(
     data = {"videos": videos.fingerprint(), "weights": digest_of(encoder)}
     with first_weights(config.training.seed):
         stage = kind(encoder, videos.n_classes).to(device)
-    key = [config.training.seed, _STAGE_ZERO]
+    key = [config.training.seed, TrainingStage.FULL_FRAMES]
     return encoder_training(stage, videos.samples(), settings, key, "stage 0"), data
 
 
@@ -131,13 +131,13 @@ def patches_stage(
         "local-encoder": digest_of(local),
         **what_else(config, classifier, policy),
     }
-    key = [config.training.seed, _STAGE_ONE if policy is None else _STAGE_THREE]
+    key = [config.training.seed, _PATCHES if policy is None else _POLICY]
     training = patches_training(
         glance,
         local,
         classifier,
         grid,
-        videos.samples(key, [config.training.seed, VALIDATION]),
+        videos.samples(key, [config.training.seed, TrainingStage.VALIDATION]),
         settings,
         key,
         f"stage {'I' if policy is None else 'III'} on pixels",
@@ -166,16 +166,16 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
         config.classifier, sizes, cache.steps, config.head, config.training, cache
     ).to(device)
     seed = config.training.seed
-    key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
+    key = [seed, _PATCHES if config.policy is None else _POLICY]
     policy = None
     if config.policy is not None:
         bundle = policy_folder(config.policy)
         policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
     train = looks(cache, "train", policy, config.skip_rate, key, sample=config.sample_policy)
-    val = looks(cache, "val", policy, 0.0, [seed, VALIDATION])
+    val = looks(cache, "val", policy, 0.0, [seed, TrainingStage.VALIDATION])
     samples = (
         in_order(train, config.order, cache.steps, key),
-        in_order(val, config.order, cache.steps, [seed, VALIDATION]),
+        in_order(val, config.order, cache.steps, [seed, TrainingStage.VALIDATION]),
     )
     data = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
     title = f"stage {'I' if policy is None else 'III'} on the cache"
@@ -191,7 +191,7 @@ def train_stage(
     """Train in ``OUT.partial``, where an interrupted training goes on; rename it when done.
 
     Args:
-        config: Of the verb.
+        config: Options of the verb.
         training: The stage.
         data: Fingerprints of what it begins with, by the option that says where that is.
 

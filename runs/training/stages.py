@@ -43,10 +43,10 @@ class Training:
     """A stage with all that its training needs.
 
     Attributes:
-        stage: Its networks.
+        stage: The networks and their losses.
         samples: To train on, and to select the epoch on.
         settings: How it is trained.
-        key: Of its draws.
+        key: Numbers that its draws are keyed by: seed, stage, and more where there are more.
         title: What progress bars call it.
         write: Writes the bundles of what was trained into a folder, with numbers that were measured
             on it; it may add others that it measures.
@@ -94,7 +94,7 @@ def kept_of(path: Path, bundle: Bundle) -> Fitted:
 
     Args:
         path: Its folder, for the message.
-        bundle: Its content.
+        bundle: What `read_bundle` read from the folder.
 
     Raises:
         BundleError: If it does not say.
@@ -119,10 +119,10 @@ def encoder_training(
     """Return stage 0: an encoder on full frames, a bundle of its own.
 
     Args:
-        stage: With the encoder.
+        stage: The stage, with the encoder.
         samples: As of `Training`, like all others.
         settings: How it is trained.
-        key: Of its draws.
+        key: Numbers that its draws are keyed by: seed, stage, and more where there are more.
         title: What progress bars call it.
     """
     encoder = stage.encoder
@@ -154,7 +154,7 @@ def patches_training(
         grid: The patches.
         samples: As of `Training`, like the next three.
         settings: How it is trained.
-        key: Of its draws.
+        key: Numbers that its draws are keyed by: seed, stage, and more where there are more.
         title: What progress bars call it.
         kind: The stage's class.
         **how: Keywords of `OnPixels`.
@@ -186,7 +186,7 @@ def classifier_training(
         cache: To which it then belongs.
         samples: As of `Training`, like all others; see `looks`.
         settings: How it is trained.
-        key: Of its draws.
+        key: Numbers that its draws are keyed by: seed, stage, and more where there are more.
         title: What progress bars call it.
         kind: The stage's class.
     """
@@ -211,7 +211,7 @@ def looks(
 
     Args:
         cache: Whose features they are.
-        split: Of the videos.
+        split: Split of the cache whose videos are looked at.
         policy: Who looks; None for random options.
         skip_rate: Share of the frames that are skipped at random, where the policy skips none.
         key: Of the draws, with the epoch and the video.

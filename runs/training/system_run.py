@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,15 @@ from .system_training import SystemTraining, training_of
 _FIT = "fit classifier"
 
 
-def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any]:
+def run_system(
+    config: TrainConfig, checkpoint_s: float = 60.0, files: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Train into the run's folder; a run that is finished is left as it is.
 
     Args:
-        config: Of the verb.
+        config: Options of the verb ``train``.
         checkpoint_s: Least time between two checkpoints, seconds.
+        files: Texts of further files that its folder has from the beginning, by name.
 
     Returns:
         The content of ``results.json``: how the system does on the test videos, what it reads, and
@@ -77,7 +80,7 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
     fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
     with torch_threads(config.policy.threads):
         training = training_of(system, config, source)  # refused before a file is written
-        how: Any = {"resume": config.resume, "may_change": MAY_CHANGE}
+        how: Any = {"resume": config.resume, "may_change": MAY_CHANGE, "files": files}
         with run_folder(out, "train", config, fingerprints, device=str(cache.device), **how):
             if not (out / RESULTS).is_file():
                 _write(out, config, training.run(checkpoint_s), training)

@@ -42,7 +42,7 @@ class SystemTraining(ABC):
 
     Attributes:
         system: The recipe.
-        config: Of the verb.
+        config: Options of the verb ``train``.
         source: Cache and f_C.
     """
 

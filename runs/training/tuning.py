@@ -67,7 +67,7 @@ def search(space: Space, out: Path, trials: int, jobs: int, seed: int, do: Execu
     """Try combinations until there are enough.
 
     Args:
-        space: What is tried.
+        space: The options that are tried, with their ranges.
         out: Folder of the search; what is there is not tried again.
         trials: How many there shall be.
         jobs: How many are proposed together, from the same former ones.
@@ -121,7 +121,7 @@ def propose(space: Space, known: Sequence[Trial], number: int, seed: int) -> Tri
         space: What is searched for.
         known: Trials that are done.
         number: Of the new one: with the seed it decides what is drawn.
-        seed: Of the search.
+        seed: Seed of the search.
 
     Raises:
         TuningError: If Optuna is not installed.

@@ -73,8 +73,8 @@ def _open(
     """Open all that is measured, in the order of the table.
 
     Args:
-        paths: Where they are.
-        config: Of the verb.
+        paths: Folders or files of what is evaluated.
+        config: Options of the verb ``evaluate``.
         labels: Of all rows; if not given, rows of one name are told apart by their folders.
 
     Raises:

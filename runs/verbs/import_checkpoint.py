@@ -100,7 +100,7 @@ def import_checkpoint(config: ImportConfig) -> None:
         f_c, policy = released.classifier, released.policy
         write_bundle(folder / "classifier", "classifier", f_c.config, f_c, fingerprint)
         # On its own, a policy is for the options of a cache; V2's names places between them.
-        if policy is not None and isinstance(places, PatchGrid):
+        if policy is not None and not places.names_centers:
             write_bundle(folder / "policy", "policy", policy.config, policy, fingerprint)
         report = {**asdict(released.report), "gmacs_per_frame": asdict(recognizer.cost)}
         (folder / "report.json").write_text(json.dumps(report, indent=2))

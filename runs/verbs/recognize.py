@@ -123,10 +123,10 @@ def facts(
     was run of branches that may be left out.
 
     Args:
-        recognizer: What recognized it.
-        video: What it found.
+        recognizer: The recognizer that recognized it.
+        video: The video, with its recognition.
         full_gmacs: Of full frames; see `VideoRecognizer.full_frames_gmacs`.
-        top: How many classes.
+        top: How many of the most probable classes are told.
     """
     recognition, indices = video.recognition, video.frame_indices
     if recognizer.frames is not None:

@@ -233,7 +233,7 @@ def test_what_is_kept_is_read(
     torch.testing.assert_close(again.logits, first.logits, rtol=0, atol=0)
     text = (kept / "bundle.json").read_text()
     (kept / "bundle.json").write_text(text.replace('"clip"', '"gru"'))
-    with pytest.raises(BundleError, match="expected the network 'clip'; got 'gru'"):
+    with pytest.raises(BundleError, match="names one option for all segments; got 'gru'"):
         system.reader(source, 1.0, 3, kept)
 
 

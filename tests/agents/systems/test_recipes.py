@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from focusgym.agents import SYSTEMS, FixedSystem, LearnedSystem, Table, find_system
+from focusgym.agents.systems.encoders import ANY, FEW_BITS, MASK_PROFILES, SHIFTING, Encoders
 from focusgym.agents.systems.frameexit import FRAMEEXIT
 from focusgym.envs.tasks.registry import TASKS, config_class
-from focusgym.recognizer import ClassifierConfig, build_classifier
+from focusgym.recognizer import ClassifierConfig, OptionGroup, WholeFrame, build_classifier
 
 OWN = FRAMEEXIT  # found by its place below
 
@@ -33,6 +34,31 @@ def test_every_recipe(name: str) -> None:
     elif isinstance(system, FixedSystem):
         counts = [len(system.segments(10, each)) for each in system.settings]
         assert counts == sorted(counts, reverse=True), "the cheapest last"
+
+
+def test_option_groups_of_systems() -> None:
+    """By the names of networks; of few bits with the same network in full at that side alone."""
+    networks = {
+        "full": ("resnet50", 32),
+        "smaller": ("resnet50", 16),
+        "other": ("resnet18", 32),
+        "4bit": ("resnet50_4bit", 32),
+        "reuse": ("resnet50_reuse50", 32),
+        "tsm": ("resnet50_tsm", 32),
+    }
+    stored = [
+        (OptionGroup(name, WholeFrame(32, side_px), "f_l", 2, 1.0), network)
+        for name, (network, side_px) in networks.items()
+    ]
+    for encoders, names in (
+        (ANY, ["full", "smaller", "other", "tsm"]),
+        (Encoders("18"), ["other"]),
+        (SHIFTING, ["tsm"]),
+        (FEW_BITS, ["4bit", "full"]),
+        (MASK_PROFILES, ["reuse"]),
+    ):
+        assert [group.name for group in encoders.among(stored)] == names
+    assert FEW_BITS.among(stored[1:]) == [], "none in full at that side"
 
 
 def test_learned_systems_have_one_budget() -> None:

@@ -135,7 +135,7 @@ def test_a_video_may_be_skipped_altogether() -> None:
     recognizer = make_recognizer()
     _, local = watched(recognizer)
     nowhere = torch.zeros(3, 5, dtype=torch.bool)
-    logits = recognizer(FRAMES, torch.full((3, 5), -1), nowhere).logits
+    logits = recognizer(FRAMES, torch.zeros(3, 5, dtype=torch.int64), nowhere).logits
     with torch.no_grad():
         vectors = recognizer.glance_encoder(FRAMES.flatten(0, 1)).mean((2, 3)).half().float()
         expected = recognizer.classifier(vectors.view(3, 5, G), torch.zeros(3, 5, L))

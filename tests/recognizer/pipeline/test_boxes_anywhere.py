@@ -140,7 +140,7 @@ def test_where_the_policy_looks() -> None:
 
 def test_given_centres() -> None:
     recognizer = make()
-    where = CENTERS.masked_fill(~LOOKS[..., None] & (CENTERS > 0.5), -1)  # some are not named
+    where = CENTERS.masked_fill(~LOOKS[..., None], 0.5)  # what is not looked at counts for nothing
     recognition = recognizer(FRAMES, where, LOOKS)
     expected = literal(recognizer, FRAMES, CENTERS, LOOKS)
     torch.testing.assert_close(recognition.logits, expected, rtol=1e-3, atol=1e-3)
@@ -223,12 +223,15 @@ def test_what_is_refused() -> None:
         (CENTERS.double(), "got torch.float64"),
         (torch.zeros(3, T, dtype=torch.int64), "got torch.int64"),
         (CENTERS[:2], r"got torch.float32, \(2, 5, 2\)"),
-        (CENTERS + 1, r"must be in \[0, 1\].*-1 is for where `attended` is False"),
+        (CENTERS + 1, r"must be in \[0, 1\].*one everywhere: `attended` says"),
         (torch.full_like(CENTERS, -1), "got -1 to -1"),
         (CENTERS.numpy() * np.float32("nan"), "got nan to nan"),
     ):
         with pytest.raises(ValueError, match=message):
             recognizer(FRAMES, wrong)
+    unnamed = CENTERS.masked_fill(~LOOKS[..., None], -1)
+    with pytest.raises(ValueError, match=r"got -1 to .*; name one everywhere"):
+        recognizer(FRAMES, unnamed, LOOKS)
     with pytest.raises(ValueError, match="no policy: give it one, or give `options`"):
         make(policy=False)(FRAMES)
     parts = recognizer.glance_encoder, recognizer.local_encoder, recognizer.classifier

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cube_recognizers import DRAWS, FRAMES, make_recognizer
 
-from focusgym.recognizer import BundleError, read_recognizer
+from focusgym.recognizer import BundleError, CubeRecognizer, read_recognizer
+from focusgym.recognizer.classifiers.max_pool import MaxPoolClassifier
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -106,3 +108,15 @@ def test_what_cannot_be_recognized_is_refused() -> None:
         recognizer(FRAMES, 2 * DRAWS.float())
     with pytest.raises(ValueError, match="expected a classifier that reads the glance"):
         make_recognizer(reuse=False)
+
+
+class OwnPool(MaxPoolClassifier):
+    """A kind of one's own, with a head for each step all the same."""
+
+
+def test_a_classifier_of_your_own_with_too_few_heads_is_refused() -> None:
+    parts = make_recognizer()
+    own = replace(parts.classifier.config, aggregation=f"{__name__}:OwnPool", steps=3)
+    few: Any = (parts.glance_encoder, parts.local_encoder, OwnPool(own), parts.cubes, parts.policy)
+    with pytest.raises(ValueError, match=r"for 4 predictions, the first after it; got .*OwnPool"):
+        CubeRecognizer(*few, frames=parts.frames)

@@ -136,13 +136,13 @@ from focusgym.feature_cache import Clip, read_frames
 from focusgym.recognizer import AdaptiveRecognizer
 recognizer = AdaptiveRecognizer.from_bundle("moved")
 frames, _ = read_frames(Clip(sys.argv[1]), recognizer.frames)
-found = recognizer(frames[None])
+recognition = recognizer(frames[None])
 stream = recognizer.stream()
 for frame in frames:
     last = stream.push(frame)
-torch.testing.assert_close(last.logits, found.logits[:, -1:], rtol=0, atol=1e-3)
-best = recognizer.classes[int(found.logits[0, -1].argmax())]
-print(json.dumps([best, *(value.tolist() for value in vars(found).values())]))
+torch.testing.assert_close(last.logits, recognition.logits[:, -1:], rtol=0, atol=1e-3)
+best = recognizer.classes[int(recognition.logits[0, -1].argmax())]
+print(json.dumps([best, *(value.tolist() for value in vars(recognition).values())]))
 """
 
 

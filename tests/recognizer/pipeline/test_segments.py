@@ -40,7 +40,8 @@ from focusgym.recognizer.pipeline import look
 
 B, T, F = 2, 5, 3
 FRAMES = make_frames(B, T * F).unflatten(1, (T, F))  # (B, T, F, 3, S, S)
-CHOICES = torch.tensor([[-1, 4, -1, 0, 8], [3, -1, -1, -1, 7]])
+CHOICES = torch.tensor([[5, 4, 2, 0, 8], [3, 0, 1, 8, 7]])
+ATTENDED = torch.tensor([[0, 1, 0, 1, 1], [1, 0, 0, 0, 1]]).bool()
 
 
 def of_segments(glance_frames: int | None = 1, **options: object) -> AdaptiveRecognizer:
@@ -108,16 +109,16 @@ def test_a_recognizer_reads_its_frames_of_a_segment(
     glance_frames: int | None, glanced: list[int]
 ) -> None:
     recognizer = of_segments(glance_frames, policy=False)
-    glance, local, options, attended, _, _ = recognizer.observe(FRAMES, CHOICES, CHOICES >= 0, None)
+    glance, local, options, attended, _, _ = recognizer.observe(FRAMES, CHOICES, ATTENDED, None)
     assert torch.equal(options, CHOICES)
-    assert torch.equal(attended, CHOICES >= 0)
+    assert torch.equal(attended, ATTENDED)
     for b in range(B):
         for t in range(T):
             segment, option = FRAMES[b, t], int(CHOICES[b, t])
             expected = mean_map(recognizer.glance_encoder, segment[glanced]).mean((1, 2))
             torch.testing.assert_close(glance[b, t], expected, rtol=1e-4, atol=1e-5)
             expected = torch.zeros(L)
-            if option >= 0:
+            if ATTENDED[b, t]:
                 expected = mean_map(recognizer.local_encoder, patch(segment, option)).mean((1, 2))
             torch.testing.assert_close(local[b, t], expected, rtol=1e-4, atol=1e-5)
 
@@ -126,7 +127,7 @@ def test_a_recognizer_reads_its_frames_of_a_segment(
 def test_what_is_charged_is_what_is_run(glance_frames: int | None, n_glanced: int) -> None:
     """Images that go through the networks, and multiply-adds, of whole videos and of streams."""
     recognizer = of_segments(glance_frames, policy=False)
-    by_hand, choices = gmacs_by_hand(recognizer), (CHOICES, CHOICES >= 0)
+    by_hand, choices = gmacs_by_hand(recognizer), (CHOICES, ATTENDED)
     assert recognizer.cost.glance_gmacs == pytest.approx(n_glanced * by_hand["glance"])
     assert recognizer.cost.local_gmacs == pytest.approx(F * by_hand["local"])
     ways = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from focusgym.recognizer import Boxes, PatchGrid, read_places
+from focusgym.recognizer import Boxes, PatchGrid, WholeFrame, read_places
 
 S, P = 21, 8
 
@@ -169,7 +170,7 @@ def test_nearest_is_the_brute_force_minimum() -> None:
     assert boxes.nearest(np.array([-np.inf, S / 2])).tolist() == [0, 0.5]
 
 
-def test_boxes_draws_and_empty_places() -> None:
+def test_boxes_draws_and_first_places() -> None:
     boxes = Boxes(20, 8)
     where = torch.tensor([[[0.0, 0.25], [1.0, 0.5]]])
     boxes_px = boxes.boxes_at(where)
@@ -177,14 +178,34 @@ def test_boxes_draws_and_empty_places() -> None:
     assert boxes_px.tolist() == [[[0, 3, 8, 11], [12, 6, 20, 14]]]
     draws = torch.rand(4, 5, 2, dtype=torch.float64)
     assert torch.equal(boxes.drawn(draws), draws.float())
-    assert boxes.empty(2, 3).tolist() == [[[-1.0, -1.0]] * 3] * 2
-    assert boxes.empty().shape == (2,)
+    assert boxes.first(2, 3).tolist() == [[[0.0, 0.0]] * 3] * 2
+    assert boxes.boxes_at(boxes.first()).tolist() == [0, 0, 8, 8]
     grid = PatchGrid(20, 8, 3)
     drawn = grid.drawn(draws)
     assert drawn.tolist() == [[int(9 * float(u)) for u in row] for row in draws[..., 0]]
-    assert grid.empty(2, 3).tolist() == [[-1] * 3] * 2
-    assert grid.empty().shape == ()
+    assert grid.first(2, 3).tolist() == [[0] * 3] * 2
+    assert grid.boxes_at(grid.first()).tolist() == [0, 0, 8, 8]
+    grid.check(grid.first())
     assert torch.equal(grid.boxes_at(drawn), torch.from_numpy(grid.boxes_px)[drawn])
+
+
+def test_what_places_are() -> None:
+    grid, frame, boxes = PatchGrid(20, 8, 3), WholeFrame(20, 10), Boxes(20, 8)
+    assert [places.grid for places in (grid, frame, boxes)] == [grid, None, None]
+    assert [places.is_whole for places in (grid, frame, boxes)] == [False, True, False]
+    assert [places.plural for places in (grid, frame, boxes)] == [
+        "patches",
+        "whole frames",
+        "boxes",
+    ]
+    frames = torch.zeros(1, 3, 20, 20, dtype=torch.uint8)
+    for places in (grid, frame, boxes):
+        crop = partial(places.crop, frames, places.first(1))
+        if places.crops_integers:
+            assert crop().dtype == torch.uint8
+        else:
+            with pytest.raises(ValueError, match="floating dtype"):
+                crop()
 
 
 def test_descriptions_come_back() -> None:

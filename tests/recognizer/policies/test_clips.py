@@ -19,6 +19,7 @@ from focusgym.recognizer import (
     write_bundle,
 )
 from focusgym.recognizer.policies.clips import ClipCenters, ClipNetwork
+from focusgym.recognizer.policies.registry import POLICIES, policy_class
 
 HEIGHT, WIDTH, F, G, CONV, H, K = 3, 4, 2, 3, 5, 8, 9
 SIZES = PolicyConfig(HEIGHT, WIDTH, F * G, K, CONV, H, network="clip")
@@ -218,6 +219,10 @@ def test_bundles(tmp_path: Any) -> None:
     torch.testing.assert_close(again(maps), policy(maps))
     with pytest.raises(BundleError, match="among options; got 'clip_centers', which names places"):
         read_policy(tmp_path / "clip_centers")
+
+
+def test_only_options_of_a_clip_are_named_once() -> None:
+    assert [name for name in POLICIES if policy_class(name).names_once] == ["clip"]
 
 
 def test_its_compute_is_counted_by_hand() -> None:

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from focusgym.agents import PlusTraining, PPOConfig, read_policy, train_policy
 from focusgym.envs import make_sb3
 from focusgym.feature_cache import FeatureCache
-from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
+from focusgym.recognizer import ClassifierConfig, GruClassifier, build_classifier, write_bundle
 from focusgym.runs.cli import main
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.evaluation.trace import read_played
@@ -162,18 +162,25 @@ def test_what_is_not_given_goes_with_the_classifier(
     assert with_sizes(replace(config, policy=POLICY)).policy == POLICY, "no f_C is read for that"
 
 
+class OwnGru(GruClassifier):
+    """A kind of one's own."""
+
+
 @pytest.mark.parametrize("name", ["digits", "clips", "activitynet"])
 def test_presets_have_the_sizes_that_go_with_their_classifier(name: str) -> None:
     preset = read_preset(name)
     channels = {"digits": (32, 64), "clips": (1280, 1280), "activitynet": (1280, 2048)}[name]
     hidden = preset["compare"]["fit-hidden"]
-    sizes = sized(PolicyTrainingConfig(), ClassifierConfig(*channels, 10, hidden))
+    f_c = ClassifierConfig(*channels, 10, hidden)
+    sizes = sized(PolicyTrainingConfig(), build_classifier(f_c))
     expected = preset["train"]["hidden"], preset["train"]["conv-channels"]
     assert (sizes.hidden, sizes.conv_channels) == expected
     if name != "clips":  # of few videos
         assert usual_hidden(*channels) == hidden
-        averaging = ClassifierConfig(*channels, 10, hidden=3, aggregation="average")
-        assert sized(PolicyTrainingConfig(), averaging) == sizes
+        for pooling in ("average", "average_logits", "max_pool"):
+            other = build_classifier(replace(f_c, hidden=3, aggregation=pooling))
+            assert sized(PolicyTrainingConfig(), other) == sizes
+    assert sized(PolicyTrainingConfig(), OwnGru(replace(f_c, hidden=24))).hidden == 24
 
 
 def test_killed_at_its_steps(root: Path) -> None:
