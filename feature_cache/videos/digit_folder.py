@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,6 +58,8 @@ def write_folder(
         boxes.to_csv(partial / "boxes.csv", index=False)
         if classes:
             (partial / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    for left in root.parent.glob(f"{glob.escape(root.name)}.partial-*"):  # by killed processes
+        shutil.rmtree(left, ignore_errors=True)
     return videos
 
 

@@ -165,6 +165,13 @@ def test_the_digit_is_hidden_where_it_was_seen_often_enough() -> None:
     assert render(DigitsConfig(n_frames=3, most_visible_share=0.1), "val", 0).visible.sum() == 1
 
 
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "set.partial-1b2c3d4e" / "videos").mkdir(parents=True)
+    (tmp_path / "sets.partial-1b2c3d4e").mkdir()
+    make_digits(DigitsConfig(n_train=1, n_val=1, n_test=1, n_frames=2), tmp_path / "set")
+    assert {path.name for path in tmp_path.iterdir()} == {"set", "sets.partial-1b2c3d4e"}
+
+
 def test_wrong_numbers_and_places_are_refused(written: Path) -> None:
     with pytest.raises(
         FileExistsError, match="exists: nothing was touched; write the data set else"
