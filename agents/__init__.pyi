@@ -30,6 +30,7 @@ from .stepwise import StepwiseAgent
 from .system_files import is_system_folder
 from .system_recognizer import SystemRecognition, SystemRecognizer
 from .systems.direct_system import DirectSystem, FixedSystem
+from .systems.encoders import Encoders
 from .systems.learned_system import LearnedSystem, Learner, PricedSystem, Table
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import ClassifierKind, System
@@ -52,6 +53,7 @@ __all__ = [
     "CubeActorCritic",
     "DirectRecognizer",
     "DirectSystem",
+    "Encoders",
     "EpisodeBuffer",
     "ExitOutcome",
     "FixedAgent",

@@ -13,7 +13,7 @@ from ..envs.rewards.designs import Reward
 from .ppo.settings import PlusSettings, PPOSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlusTraining(PlusSettings):
     """What AdaFocus+ has besides: see `PlusSettings` for the other settings.
 

@@ -26,7 +26,8 @@ class PlayedIn:
     """What an agent decides in.
 
     Attributes:
-        id: Of the environment, such as ``focusgym/Exit-v0``.
+        id: Id of the environment, such as ``focusgym/Exit-v0``; or ``module:attribute`` of its
+            config class.
         keywords: Of it, without files and what only a training needs.
         exits: When a video stops before the agent ends it; None for never.
     """

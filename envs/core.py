@@ -299,7 +299,7 @@ class Player:
         """Return which actions are possible now, ``(N, number of actions)``.
 
         Raises:
-            RuntimeError: If no episode was begun.
+            RuntimeError: If no episode was begun, or actions are numbers and have no masks.
         """
         self._check_begun()
         return self.task.masks()

@@ -69,6 +69,7 @@ class Purpose(IntEnum):
     """How large the digit of a video is: (split, index)."""
 
 
+@unique
 class TrainingStage(IntEnum):
     """Which training draws for a sample: the first number of the keys that have a stage.
 
@@ -90,9 +91,6 @@ class TrainingStage(IntEnum):
     CUBES = 15
     AFNET = 16
     FRAMEEXIT_GATES = 20
-    """It draws the order of samples alone."""
-    PLAYED_ON_PIXELS = 20
-    """Nothing is trained, and the draws of samples are all that is drawn: the number was free."""
     CENTERS_ON_FEATURES = 21
     CUBES_ON_FEATURES = 22
     CLIPS_ON_FEATURES = 23
@@ -102,6 +100,9 @@ class TrainingStage(IntEnum):
 
 
 OWN_STAGES = 1000
+# Where places are drawn when a run is played on pixels. It is the number of FRAMEEXIT_GATES too,
+# which draws the order of samples alone.
+PLAYED_ON_PIXELS = 20
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

@@ -41,7 +41,8 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         lr: Highest learning rate of AdamW's one cycle.
     """
 
-    stage: ClassVar[int]  # a `TrainingStage`; of your own a number from `OWN_STAGES`, 1000, on
+    # A `TrainingStage`, for its draws; a class of your own takes a number from `OWN_STAGES` on.
+    stage: ClassVar[int]
     learns: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     sizes_by_name: ClassVar[tuple[str, ...]] = ("hidden", "epochs", "batch_size", "lr")

@@ -122,6 +122,9 @@ class FocusEnv(WithSpec, gymnasium.Env[Any, Any]):
 
         All are, unless ``options_allowed`` or a budget forbids some. Those of ``MultiDiscrete``
         actions stand one after the other, as sb3-contrib wants them.
+
+        Raises:
+            RuntimeError: If no episode was begun, or actions are numbers and have no masks.
         """
         mask: NDArray[np.bool_] = self.player.action_masks()[0]
         return mask

@@ -125,7 +125,11 @@ class FocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
         return observations, outcome.rewards.astype(np.float64), done, truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return which actions are possible now, ``(N, number of actions)``."""
+        """Return which actions are possible now, ``(N, number of actions)``.
+
+        Raises:
+            RuntimeError: If no episode was begun, or actions are numbers and have no masks.
+        """
         return self.player.action_masks()
 
     def record(self, env: int) -> EpisodeRecord:

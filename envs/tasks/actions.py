@@ -256,7 +256,7 @@ def checked_numbers(
     Args:
         actions: As they came.
         shape: Expected.
-        what: They are, for the message.
+        what: What messages call the numbers.
 
     Raises:
         ValueError: If they are not.

@@ -22,7 +22,8 @@ def task_class(config: EnvConfig) -> type[Task[Any, Any]]:
     Raises:
         ValueError: If it names none.
     """
-    module, _, attribute = config.task.partition(":")
+    named = type(config).task  # of the class, which no file says
+    module, _, attribute = named.partition(":")
     problem = ""
     try:
         rules_class = getattr(import_named(module), attribute)
@@ -32,7 +33,7 @@ def task_class(config: EnvConfig) -> type[Task[Any, Any]]:
         problem = f" ({error})"
     raise ValueError(
         f"{type(config).__name__}.task must be 'module:attribute' of a class derived from "
-        f"focusgym.envs.Task; got {config.task!r}{problem}"
+        f"focusgym.envs.Task; got {named!r}{problem}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import gymnasium
@@ -86,15 +87,19 @@ def task_of(id_: str, *, trusted: bool = True) -> tuple[str, dict[str, Any]]:
     if not isinstance(id_, str):
         raise ValueError(f"env_id must be a name; got {id_!r:.80}")
     module, _, name = id_.rpartition(":")
-    if module and not name.isidentifier():
+    is_class = module and name.isidentifier()  # ids have a version behind a hyphen
+    if module and not is_class:
         if not trusted:
             check_imported("env_id", id_, module)
-        import_named(module)
+        try:
+            import_named(module)
+        except ImportError as error:
+            raise ValueError(f"env_id {id_!r} cannot be imported ({error})") from error
     spec = gymnasium.registry.get(name)
     if spec is not None and spec.entry_point == _ENTRY_POINT:
         keywords = dict(spec.kwargs)
-        return keywords.pop("task"), keywords
-    if module and name.isidentifier():
+        return keywords.pop("task", "AdaFocus"), keywords
+    if is_class:
         config_class(id_, trusted=trusted)
         return id_, {}
     ids = [each.id for each in gymnasium.registry.values() if each.entry_point == _ENTRY_POINT]
@@ -117,6 +122,11 @@ def config_class(task: str, *, trusted: bool = True) -> type[EnvConfig]:
             "task must be the class of its keywords, derived from focusgym.envs.EnvConfig; got "
             f"{task!r}, which is {keywords_class!r}"
         )
+    if "task" in {each.name for each in fields(keywords_class)}:
+        raise ValueError(
+            f"{task!r}: its `task` is a keyword, which others could change: annotate it as "
+            "ClassVar[str], or not at all"
+        )
     return keywords_class
 
 
@@ -132,5 +142,5 @@ def config_of(id_: str, keywords: Mapping[str, Any], *, trusted: bool = True) ->
         ValueError: If the id is unknown, or a value is not among those that are allowed.
         TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
     """
-    task, usual = task_of(id_, trusted=trusted)
-    return make_config(config_class(task), {**usual, **keywords})
+    task, keywords_of_id = task_of(id_, trusted=trusted)
+    return make_config(config_class(task), {**keywords_of_id, **keywords})

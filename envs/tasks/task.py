@@ -196,7 +196,12 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
 
         Raises:
             RuntimeError: If the actions are numbers, of which any are possible.
+            NotImplementedError: If the task does not say it.
         """
+        if not isinstance(self.space, spaces.Box):
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say which actions are possible: define `masks`"
+            )
         raise RuntimeError(
             f"actions of {self.space} have no masks: use an algorithm for continuous actions, such "
             "as PPO or SAC"

@@ -9,7 +9,7 @@ DIGITS = 10
 DRIFT_PX = 4  # of digit_pairs: how far, at most, two frames' places are apart in each axis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DigitSettings:
     """How much is made: what the library and the command line have in common.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ...recognizer.files.atomic import whole_folder
+from ...recognizer.files.atomic import remove_unfinished, whole_folder
 from .decoders import contained
 from .digit_config import DigitSceneConfig
 from .digit_parts import SPLITS, DigitVideo, box_corners
@@ -50,6 +48,7 @@ def write_folder(
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} exists: nothing was touched; write the data set elsewhere")
+    remove_unfinished(root, ("videos", "videos.csv", "boxes.csv", "classes.txt"))
     with whole_folder(root, lambda e: OSError(e.errno, e.strerror, str(root))) as partial:
         for split in SPLITS:
             (partial / "videos" / split).mkdir(parents=True)
@@ -58,8 +57,6 @@ def write_folder(
         boxes.to_csv(partial / "boxes.csv", index=False)
         if classes:
             (partial / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
-    for left in root.parent.glob(f"{glob.escape(root.name)}.partial-*"):  # by killed processes
-        shutil.rmtree(left, ignore_errors=True)
     return videos
 
 

@@ -6,7 +6,7 @@ Imports nothing heavy.
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, Literal, get_args
 
 from ..encoders.config import SHIFT_KINDS, ShiftKind
@@ -106,6 +106,7 @@ class AFNetConfig(AFNetSettings):
     backbone: str
     n_classes: int
     n_frames: int
+    _: KW_ONLY
     ample_divisor: int | None = None
     focal_groups: int = 2
     spatial: bool = False

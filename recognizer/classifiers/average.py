@@ -26,10 +26,6 @@ class AverageClassifier(Classifier):
         self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(glance + config.local_channels, config.n_classes)
 
-    @property
-    def recurrent_units(self) -> None:
-        """None: nothing recurs."""
-
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
         """Return logits ``(B, T, C)`` of whole sequences."""
         x = self.dropout(self._joined(glance, local))

@@ -35,8 +35,8 @@ class Classifier(nn.Module, ABC):
 
     @property
     def recurrent_units(self) -> int | None:
-        """H, the units of its recurrent layer; None, in a kind that says so, where it has none."""
-        return self.config.hidden
+        """H, the units of its recurrent layer; None if it has none."""
+        return None
 
     @abstractmethod
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:

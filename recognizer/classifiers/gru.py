@@ -23,6 +23,11 @@ class GruClassifier(Classifier):
         self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(config.hidden, config.n_classes)
 
+    @property
+    def recurrent_units(self) -> int:
+        """H."""
+        return self.config.hidden
+
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
         """Return logits ``(B, T, C)`` of whole sequences."""
         states, _ = self.gru(self._joined(glance, local))

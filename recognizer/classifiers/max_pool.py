@@ -36,10 +36,6 @@ class MaxPoolClassifier(Classifier):
         """As many as there are heads."""
         return len(self.heads)
 
-    @property
-    def recurrent_units(self) -> None:
-        """None: nothing recurs."""
-
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
         """Return logits ``(B, T, C)`` of whole sequences.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -78,9 +79,24 @@ def whole_folder(
             beside.rename(path)
         except OSError as error:
             raise refused(error) from error
-        shutil.rmtree(replaced, ignore_errors=True)
+        if replace:
+            shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def remove_unfinished(path: Path, names: Collection[str]) -> None:
+    """Remove what processes that were killed in `whole_folder` have left beside a folder.
+
+    Args:
+        path: The folder, which may not be there.
+        names: Of all that is written into it; what holds anything else is left alone.
+    """
+    made = {f"{name}{end}" for name in names for end in ("", ".partial")}
+    for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
+        with suppress(OSError):  # another process removes its own
+            if {each.name for each in left.iterdir()} <= made:
+                shutil.rmtree(left)
 
 
 def _sync(path: Path) -> None:

@@ -142,8 +142,8 @@ class Recognition:
         logits: ``(B, T, C)`` float32, after every frame.
         options: ``(B, T)`` int64 in ``[0, K)``: where it looked; of `Boxes` the centres
             ``(B, T, 2)`` float32 in [0, 1]. Where f_L was not run, the one that was named all the
-            same; −1 after an exit, and of a system that named none. What is returned says so, and
-            what a recognizer is given may not.
+            same; −1 after an exit, and where a system named no option. A recognizer does not take
+            −1: to repeat a recognition, give it ``options.clamp(min=0)`` with ``attended``.
         boxes_px: ``(B, T, 4)`` int64: the patches as (left, top, right, bottom) in the frame,
             pixels; zeros where f_L was not run. Of `Boxes` float32, between pixels.
         attended: ``(B, T)`` bool: whether f_L was run.

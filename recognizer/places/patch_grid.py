@@ -80,7 +80,7 @@ class PatchGrid(IndexedPlaces):
 
     @property
     def grid(self) -> PatchGrid:
-        """Itself."""
+        """This grid."""
         return self
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from ...agents import System, find_system
+from ...agents.systems.encoders import ANY
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words
@@ -152,7 +152,7 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig, do: Executor) 
             (job,), job.config.out, (job.config.classifier,) if job.config.classifier else ()
         )
         for job in jobs
-        if not _is_done(job)
+        if not (job.config.out / RESULTS).is_file()
     }
     do(_train_cell, todo, "systems", len(jobs) - len(todo))
 
@@ -246,7 +246,7 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
         f"{system.name}: the cache has no encoders with {system.of_encoders.part!r} in their "
         f"names, which make it what it is: it read {', '.join(groups)}."
         for system, groups, cache in _read(jobs)
-        if system.of_encoders.part and not own_groups(system, cache)
+        if system.of_encoders != ANY and not own_groups(system, cache)
     ]
     names = dict.fromkeys(
         job.system.name for job in jobs if job.system.approximate and not job.system.note
@@ -331,27 +331,22 @@ def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
 
 def _train_cell(job: SystemJob) -> None:
     out = job.config.out
-    if is_run(out) and not _is_begun(out):  # nothing says by which recipe it was trained
-        former = out.with_name(f"{out.name}.replaced")
-        shutil.rmtree(former, ignore_errors=True)
-        shutil.rmtree(out.rename(former))
     run_system(replace(job.config, resume=is_run(out)), files={_RECIPE: _recipe(job)})
 
 
-def _is_begun(out: Path) -> bool:
-    """Return whether a cell is there with the recipe that it is of, which it has from the first."""
-    return is_run(out) and (out / _RECIPE).is_file()
-
-
-def _is_done(job: SystemJob) -> bool:
-    """Return whether a cell is finished, which has to be of the recipe of today if it is begun.
+def check_recipes(jobs: Sequence[SystemJob]) -> None:
+    """Refuse cells of other recipes than those of today, finished or not.
 
     Raises:
-        OutputError: If the recipe was changed since, or its file cannot be read.
+        OutputError: If the recipe of one was changed since it was begun, or cannot be read.
     """
+    for job in jobs:
+        if is_run(job.config.out):
+            _check_recipe(job)
+
+
+def _check_recipe(job: SystemJob) -> None:
     out = job.config.out
-    if not _is_begun(out):
-        return False
     try:
         trained = read_limited(out / _RECIPE, MOST_JSON_BYTES).decode()
     except (OSError, ValueError) as error:
@@ -365,7 +360,6 @@ def _is_done(job: SystemJob) -> bool:
             f"({_RECIPE} in it says which): put that back, or remove this folder and those of its "
             "other settings and seeds, which are then trained again"
         )
-    return (out / RESULTS).is_file()
 
 
 def _recipe(job: SystemJob) -> str:
@@ -373,11 +367,11 @@ def _recipe(job: SystemJob) -> str:
     system = job.system
     recipe = {each.name: getattr(system, each.name) for each in fields(system)}
     recipe["settings"] = setting_of(system, job.config.method)
-    recipe["of_encoders"] = system.of_encoders.part
     return json.dumps(recipe, indent=2, default=_plain, sort_keys=True)
 
 
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in fields(value)}
+        content = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {"class": type(value).__name__, **content}
     return dict(value) if isinstance(value, Mapping) else getattr(value, "__qualname__", None)

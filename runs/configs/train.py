@@ -41,10 +41,10 @@ class SkipConfig(PlusSettings):
             a target.
         penalty_per_px2: λ of Eq. 10: price of a look per pixel of the patch; the paper's 1e-6 if
             no price is given.
-        penalty_per_gmac: Instead of that, price of a look per GMAC of f_L.
+        penalty_per_gmac: Instead of --penalty-per-px2, the price of a look per GMAC of f_L.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
-        target_gmacs: Instead of η, the cost of a video, GMACs: the price is adapted to it, and
-            gives ρ.
+        target_gmacs: Instead of --keep-ratio, the cost of a video, GMACs: the price is adapted to
+            it, and gives ρ.
         penalty_rate: How fast the price is adapted to --target-gmacs.
     """
 

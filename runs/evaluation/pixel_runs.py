@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ...feature_cache import clips_of, read_many
 from ...feature_cache.reading.samples import targets
 from ...recognizer import Cost, Encoder, Recognition, VideoRecognizer, confidence, uniform_draws
-from ...recognizer.randomness import TrainingStage
+from ...recognizer.randomness import PLAYED_ON_PIXELS
 from ..options.parse import UsageError
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
@@ -173,7 +173,7 @@ class PixelRun(ABC):
             first += len(batch)
             yield (
                 torch.stack(batch),
-                uniform_draws(indices, steps, [seed, TrainingStage.PLAYED_ON_PIXELS, 0], width),
+                uniform_draws(indices, steps, [seed, PLAYED_ON_PIXELS, 0], width),
             )
 
     def rows(self, split: str) -> NDArray[np.int64]:

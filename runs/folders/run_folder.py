@@ -8,15 +8,13 @@ itself; ``fit`` in one beside it, for its result appears whole. What is done aga
 
 from __future__ import annotations
 
-import glob
 import json
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +24,7 @@ import torch
 
 from ... import __version__
 from ...recognizer import in_words, library_versions, shortened
-from ...recognizer.files.atomic import write_whole
+from ...recognizer.files.atomic import remove_unfinished, write_whole
 from ...recognizer.files.documents import read_json, read_yaml
 from ...recognizer.files.typed import typed
 from ..options.devices import device_name
@@ -79,7 +77,7 @@ def run_folder(
         check(out)
         _make(out, verb, config, fingerprints, device, check, files or {})
     with _locked(out):
-        _remove_unfinished(out, files or {})
+        remove_unfinished(out, (CONFIG, RUN, *(files or {})))
         if goes_on:
             check_settings(out, verb, config, may_change)
             record = _read_record(out)
@@ -207,15 +205,6 @@ def _make(
     except (OutputError, OSError):
         check(out)  # another process was quicker, and may have removed what was begun here
         raise
-
-
-def _remove_unfinished(out: Path, files: Collection[str]) -> None:
-    """Remove what processes that were killed while they made the folder have left beside it."""
-    made = {f"{name}{end}" for name in (CONFIG, RUN, *files) for end in ("", ".partial")}
-    for left in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
-        with suppress(OSError):  # another process removes its own
-            if {path.name for path in left.iterdir()} <= made:
-                shutil.rmtree(left)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...agents import TaskTrace
 from ...agents.centers import read_boxes
 from ...recognizer import Cost, shortened, uniform_draws
-from ...recognizer.randomness import TrainingStage
+from ...recognizer.randomness import PLAYED_ON_PIXELS
 from ..configs.replay import ReplayConfig
 from ..evaluation.outcome import Outcome
 from ..evaluation.system_runs import SystemRun, find_system_run
@@ -69,7 +69,7 @@ def system_pair(config: ReplayConfig) -> BoxPair:
     def watch() -> list[Seen]:
         traces = [run.watch(rows) for run in runs]
         if len(runs) == 1:
-            key = [config.seed, TrainingStage.PLAYED_ON_PIXELS, 0]
+            key = [config.seed, PLAYED_ON_PIXELS, 0]
             draws = uniform_draws(range(len(rows)), cache.steps, key)
             traces.append(read_boxes(runs[0].source, rows, draws))
         return [

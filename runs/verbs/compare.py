@@ -29,6 +29,7 @@ from ..comparison.systems import (
     ALL,
     approximations,
     budget,
+    check_recipes,
     every_system,
     run_systems,
     system_cells,
@@ -121,6 +122,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
+            check_recipes(systems)
             where = executor_of(config.where, device, config.out, config.jobs, trust=config.trust)
             with where as do:
                 make_groups(groups, config, do)

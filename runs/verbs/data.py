@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from ...feature_cache import DigitPairsConfig, DigitsConfig, make_digit_pairs, make_digits
+from ...feature_cache.videos.digit_config import DigitSettings
 from ..configs.data import DataDigitsConfig, DataPairsConfig
 from ..folders.atomic import check_free
 from ..options.parse import print_line, usage
@@ -25,20 +27,19 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
     """
     check_free(config.out)
     make: Callable[[Path], pd.DataFrame]
-    sizes = config.n_train, config.n_val, config.n_test, config.n_frames
+    sizes = {each.name: getattr(config, each.name) for each in fields(DigitSettings)}
     videos = shlex.quote(str(config.out))
     files = "videos.csv is their list, boxes.csv the true box of every frame"
     with usage():
         if isinstance(config, DataPairsConfig):
-            pairs = DigitPairsConfig(*sizes, seed=config.seed)
+            pairs = DigitPairsConfig(**sizes)
             make, n_classes = partial(make_digit_pairs, pairs), pairs.n_classes
             files += ", classes.txt names the classes"
             verb, name, preset = "encoder", "tsm", "digit_pairs"
             more = " --network small_residual_tsm --weights random"
         else:
             digits = DigitsConfig(
-                *sizes,
-                seed=config.seed,
+                **sizes,
                 visible_share=config.visible_share,
                 decoys=config.decoys,
                 digit_px=config.digit_px,

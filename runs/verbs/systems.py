@@ -152,7 +152,7 @@ def lines_of(name: str, place: str | None = None) -> dict[str, int]:
     if place is None:
         return {"own": sum(map(_length, own))}
     system = find_system(name)
-    # The first recipes that are trained in an environment are those that it is there for.
+    # A task's file is counted for the paper whose recipe names the task first.
     if isinstance(system, LearnedSystem) and _file(_first_in(system.task)) == _file(place):
         own.add(_file(config_class(system.task).task))
     preset = _PACKAGE / "runs" / "presets" / f"{name}.yaml"

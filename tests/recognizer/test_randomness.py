@@ -14,7 +14,7 @@ import focusgym.recognizer
 from focusgym.agents.systems.gradient import GradientSystem
 from focusgym.agents.systems.registry import SYSTEMS, find_system
 from focusgym.recognizer import Purpose, first_weights, generator
-from focusgym.recognizer.randomness import OWN_STAGES, TrainingStage
+from focusgym.recognizer.randomness import OWN_STAGES, PLAYED_ON_PIXELS, TrainingStage
 
 ROOT = Path(focusgym.recognizer.__file__).parent.parent
 KEYS = [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]
@@ -38,7 +38,7 @@ def test_the_same_purpose_seed_and_key_draw_the_same() -> None:
 def test_no_two_stages_of_training_share_their_draws() -> None:
     """But for two that share a number: gates draw an order alone, and pixels draws alone."""
     stages = {name: int(stage) for name, stage in TrainingStage.__members__.items()}
-    assert stages.pop("PLAYED_ON_PIXELS") == stages["FRAMEEXIT_GATES"] == 20
+    assert PLAYED_ON_PIXELS == stages["FRAMEEXIT_GATES"] == 20
     as_before = [*range(5), *range(10, 17), *range(20, 27)]
     assert [*stages.values()] == as_before, "another number would change what every seed draws"
     assert max(as_before) < OWN_STAGES

@@ -110,7 +110,7 @@ def test_a_video_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_the_cache_is_not_needed(tmp_path: Path) -> None:
-    table = make_digits(DigitsConfig(1, 1, 1, n_frames=6), tmp_path / "digits")
+    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=1, n_frames=6), tmp_path / "digits")
     paths = [str(tmp_path / "digits" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     torch.manual_seed(0)

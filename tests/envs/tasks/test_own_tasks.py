@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,3 +132,31 @@ def test_a_file_imports_nothing(literal: Literal, id_: str) -> None:
     assert config_of(PLACE, literal.files, trusted=False)
     with pytest.raises(ValueError, match="of Python's own module"):
         config_of("os:abort", literal.files, trusted=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenConfig(EnvConfig):
+    """Keywords among which is, by mistake, the module of the rules."""
+
+    task: str = "focusgym.envs.tasks.exits:ExitTask"  # type: ignore[misc]
+
+
+def test_no_keyword_names_the_rules(literal: Literal) -> None:
+    """A file could name a module by it, which would then be imported."""
+    keywords = {**literal.files, "task": "wsgiref.simple_server:There"}
+    with pytest.raises(ValueError, match=r"its `task` is a keyword.*annotate it as Cl"):
+        config_of(f"{__name__}:OpenConfig", keywords, trusted=False)
+    assert "wsgiref.simple_server" not in sys.modules
+
+
+def test_ids_of_others(literal: Literal) -> None:
+    gymnasium.register(
+        "own/Plain-v0", "focusgym.envs.faces.env:FocusEnv", kwargs={"labels": "mean"}
+    )
+    try:
+        assert task_of("own/Plain-v0") == ("AdaFocus", {"labels": "mean"})
+        assert config_of("own/Plain-v0", literal.files).labels == "mean"
+    finally:
+        del gymnasium.registry["own/Plain-v0"]
+    with pytest.raises(ValueError, match="'nowhere:own/Skim-v0' cannot be imported"):
+        make_sb3("nowhere:own/Skim-v0", **literal.files)

@@ -167,7 +167,9 @@ def test_the_folder_is_read_as_a_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_digits", [2, 10])
 def test_names_of_classes_are_read_as_they_are(n_digits: int, tmp_path: Path) -> None:
     """None is taken for a header, or for a number and a name."""
-    few = DigitPairsConfig(1, 1, 1, n_frames=2, frame_px=32, digit_px=8, n_digits=n_digits)
+    few = DigitPairsConfig(
+        n_train=1, n_val=1, n_test=1, n_frames=2, frame_px=32, digit_px=8, n_digits=n_digits
+    )
     make_digit_pairs(few, tmp_path / "pairs")
     assert read_videos(tmp_path / "pairs").classes == pair_names(n_digits)
 

@@ -122,7 +122,15 @@ def test_decoys_are_added_to_the_same_video() -> None:
 
 
 def test_each_video_draws_how_large_its_digit_is(tmp_path: Path) -> None:
-    many = DigitsConfig(10, 1, 2, n_frames=2, visible_share=1.0, digit_px=10, largest_digit_px=44)
+    many = DigitsConfig(
+        n_train=10,
+        n_val=1,
+        n_test=2,
+        n_frames=2,
+        visible_share=1.0,
+        digit_px=10,
+        largest_digit_px=44,
+    )
     sides = np.array([draw_side(many, "train", index) for index in range(1000)])
     assert (sides.min(), sides.max()) == (10, 44)
     # All ratios alike: a share of x of the videos is below 10 (44 / 10)^x px.
@@ -167,9 +175,11 @@ def test_the_digit_is_hidden_where_it_was_seen_often_enough() -> None:
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "set.partial-1b2c3d4e" / "videos").mkdir(parents=True)
-    (tmp_path / "sets.partial-1b2c3d4e").mkdir()
+    others = {"set.partial-of-mine", "set.replaced", "sets.partial-1b2c3d4e"}
+    for name in others:
+        (tmp_path / name / "notes").mkdir(parents=True)
     make_digits(DigitsConfig(n_train=1, n_val=1, n_test=1, n_frames=2), tmp_path / "set")
-    assert {path.name for path in tmp_path.iterdir()} == {"set", "sets.partial-1b2c3d4e"}
+    assert {path.name for path in tmp_path.iterdir()} == {"set", *others}
 
 
 def test_wrong_numbers_and_places_are_refused(written: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -136,13 +137,16 @@ def test_systems_alone(
     assert "was trained by another recipe of " in refused("c", *arguments)
     recipe.write_bytes(b"\xff\xfe\x00")
     assert "recipe.json is damaged (" in refused("c", *arguments)
+    content = json.dumps({"settings": 0.1})
+    recipe.write_text(content)
+    (recipe.parent / "results.json").unlink()
+    assert "was trained by another recipe of " in refused("c", *arguments), "begun is enough"
     recipe.unlink()
-    assert compare("c", *arguments) == summary, "the cell of that recipe is trained again"
+    assert "recipe.json is damaged (" in refused("c", *arguments)
+    shutil.rmtree(recipe.parent)
+    assert compare("c", *arguments) == summary, "the cell that was removed is trained again"
     assert calls[2] == ["c/cells/systems/arnet/price-0.1/seed-0"]
     assert json.loads(recipe.read_text())["settings"] == 0.1
-    (recipe.parent / "results.json").unlink()
-    recipe.write_text(recipe.read_text().replace("30", "31"))
-    assert "was trained by another recipe of " in refused("c", *arguments), "begun is enough"
 
 
 @pytest.mark.parametrize(

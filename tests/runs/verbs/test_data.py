@@ -61,9 +61,9 @@ def test_json_and_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "n_classes": 10,
         "seed": 5,
     }
-    config = DigitsConfig(
-        4, 2, 3, 4, seed=5, visible_share=0.5, decoys=1, digit_px=12, largest_digit_px=30
-    )
+    sizes = {"n_train": 4, "n_val": 2, "n_test": 3, "n_frames": 4, "seed": 5}
+    hard = {"decoys": 1, "digit_px": 12, "largest_digit_px": 30}
+    config = DigitsConfig(**sizes, **hard, visible_share=0.5)
     make_digits(config, tmp_path / "again")
     for path in (tmp_path / "again").rglob("*.*"):
         written = tmp_path / "data" / path.relative_to(tmp_path / "again")
