@@ -70,11 +70,11 @@ class Purpose(IntEnum):
 
 
 class TrainingStage(IntEnum):
-    """Which training draws for a sample: the first number of the keys that have a stage.
+    """The training that random numbers belong to: the first number of keys that have a stage.
 
-    No two trainings of a seed share their draws of order, places and dropout. A new stage gets a
-    new number; those of the others stay, or every result changes. Numbers from `OWN_STAGES` on are
-    left to trainings of your own.
+    `Purpose` says which keys these are. No two trainings of a seed share their draws of order,
+    places and dropout. A new stage gets a new number; those of the others stay, or every result
+    changes. Numbers from `OWN_STAGES` on are left to trainings of your own.
     """
 
     QUICKSTART_PATCHES = 0
@@ -90,9 +90,12 @@ class TrainingStage(IntEnum):
     CUBES = 15
     AFNET = 16
     FRAMEEXIT_GATES = 20
-    """It draws the order of samples alone."""
+    """Draws only the order of samples."""
     PLAYED_ON_PIXELS = 20
-    """Nothing is trained, and the draws of samples are all that is drawn: the number was free."""
+    """Trains nothing. It shares 20 with FRAMEEXIT_GATES.
+
+    That one draws only the order of samples, this one only the draws within samples.
+    """
     CENTERS_ON_FEATURES = 21
     CUBES_ON_FEATURES = 22
     CLIPS_ON_FEATURES = 23
