@@ -48,7 +48,7 @@ class DirectRecognizer(SystemRecognizer):
                 it here.
 
         Raises:
-            ValueError: If the setting or the precision is none, or the system cannot have such
+            ValueError: If the setting or the precision is invalid, or the system cannot have such
                 exits.
             BundleError, CacheError: If an encoder or what was learned cannot be read.
         """

@@ -71,11 +71,11 @@ class Purpose(IntEnum):
 
 @unique
 class TrainingStage(IntEnum):
-    """Which training draws for a sample: the first number of the keys that have a stage.
+    """The training that random numbers belong to: the first number of keys that have a stage.
 
-    No two trainings of a seed share their draws of order, places and dropout. A new stage gets a
-    new number; those of the others stay, or every result changes. Numbers from `OWN_STAGES` on are
-    left to trainings of your own.
+    `Purpose` says which keys these are. No two trainings of a seed share their draws of order,
+    places and dropout. A new stage gets a new number; those of the others stay, or every result
+    changes. Numbers from `OWN_STAGES` on are left to trainings of your own.
     """
 
     QUICKSTART_PATCHES = 0

@@ -41,7 +41,7 @@ class CubesByGradient(PlacesByGradient[CubePolicy]):
     lr: float = 2e-3
 
     def check_setting(self, steps: int, setting: float) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share that is not in (0, 1]."""
         share_of(steps, setting)
 
     def sizes(self, source: FeatureSource, setting: float) -> CubePolicyConfig:

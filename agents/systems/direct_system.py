@@ -20,7 +20,7 @@ Reader = Callable[..., TaskTrace]
 
 
 class Adaptive(NamedTuple):
-    """What makes an `AdaptiveRecognizer` do what a system does, so that it has a stream.
+    """The parts from which an `AdaptiveRecognizer` does what a system does, and has a stream.
 
     Attributes:
         policy: Its policy; None where there is one option, and every segment is looked at.
@@ -49,7 +49,7 @@ class DirectSystem(System):
         """
 
     def adaptive(self, steps: int, setting: float, kept: Path) -> Adaptive | None:
-        """Return what makes an `AdaptiveRecognizer` do what the system does; None if nothing does.
+        """Return the parts from which an `AdaptiveRecognizer` can do the same; None if it cannot.
 
         Args:
             steps: T.
@@ -92,7 +92,7 @@ class FixedSystem(DirectSystem):
     whole_segments: ClassVar[bool] = True
 
     def check_setting(self, steps: int, setting: float) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share that is not in (0, 1]."""
         self.segments(steps, setting)
 
     def reader(
@@ -102,7 +102,10 @@ class FixedSystem(DirectSystem):
         return partial(read_segments, segments=self.segments(source.cache.steps, setting))
 
     def adaptive(self, steps: int, setting: float, kept: Path) -> Adaptive | None:
-        """Return no policy where f_C is fed the glance vector and the look of every segment."""
+        """Return `Adaptive(None)`, that is without a policy, if all is glanced and looked at.
+
+        That is if f_C is fed the glance vector and the look of every segment; else return None.
+        """
         return Adaptive(None) if self.classifier.reuse_glance and setting == 1 else None
 
     def segments(self, steps: int, setting: float) -> tuple[int, ...]:

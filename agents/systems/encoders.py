@@ -15,12 +15,14 @@ Stored = tuple[OptionGroup, str]
 
 @dataclass(frozen=True)
 class Encoders:
-    """Networks that have a text in their names, but for those of few bits and of mask profiles.
+    """Selects the option groups whose network has `part` in its name.
 
-    A kind of your own overrides `among`.
+    Quantised networks and mask profiles are left out (docs/your-encoder.md). A subclass that
+    overrides `among` may choose differently.
 
     Attributes:
-        part: What their names have in them; empty for any.
+        part: Text to look for; empty for any. Messages and recipes show it even where `among`
+            ignores it.
         of_clips: Whether they are for segments of several frames, in which they shift channels.
     """
 
@@ -41,10 +43,13 @@ class Encoders:
 
 
 class FewBits(Encoders):
-    """Networks of few bits; beside them stands the same network in full, at the same side."""
+    """Networks of few bits, and the same networks at 32 bits and the same input side."""
 
     def among(self, stored: Sequence[Stored]) -> list[OptionGroup]:
-        """Return the option groups that are read by such networks; none without one in full."""
+        """Return the option groups that are read by such networks.
+
+        Empty if the cache has no such 32-bit network.
+        """
         few = [(group, network) for group, network in stored if _bits(network) is not None]
         same = {(without_bits(network)[0], group.places.side_px) for group, network in few}
         full = [group for group, network in stored if (network, group.places.side_px) in same]

@@ -56,7 +56,7 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         """Check the sizes.
 
         Raises:
-            ValueError: If one is no integer of at least 1, or the rate is not positive.
+            ValueError: If one is not an integer of at least 1, or the rate is not positive.
         """
         for name in self.sizes_by_name[:-1]:
             check_integer(name, getattr(self, name), 1)
@@ -185,7 +185,7 @@ class SegmentsByGradient(GradientSystem[PolicyT]):
     sizes_of: ClassVar[type[Any]]
 
     def check_setting(self, steps: int, setting: float) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share that is not in (0, 1]."""
         share_of(steps, setting)
 
     def build(self, config: Mapping[str, Any]) -> PolicyT:

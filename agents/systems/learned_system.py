@@ -12,12 +12,12 @@ from .system import System, share_of
 
 @dataclass(frozen=True)
 class Table:
-    """What of a cache and a classifier the keywords of an environment depend on.
+    """The facts about a cache and a classifier that `LearnedSystem.environment` needs.
 
     Attributes:
         steps: T.
-        video_gmacs: What a video costs whose every segment is glanced at, read with the dearest
-            option and fed to f_C.
+        video_gmacs: Cost in GMACs of a video if every segment is glanced at, read with the dearest
+            option, and fed to f_C.
     """
 
     steps: int
@@ -33,9 +33,8 @@ class Learner:
             ``PPO`` or ``SAC``; or ``module:attribute`` of another like them.
         policy: Its policy, by the name that it knows; or ``module:attribute`` of another.
         n_envs: Environments at a time.
-        decisions: How many are made in the training, of all environments together; whole rollouts
-            where the algorithm has them, so that there may be some more. Each system of this
-            project is given as many.
+        decisions: Total decisions in training, over all environments; on-policy algorithms round it
+            up to whole rollouts. All systems of this project use this default.
         keywords: Of the algorithm; ``n_steps`` of an on-policy one is 4 T unless it is among them,
             so that episodes end in each rollout.
     """
@@ -59,7 +58,7 @@ class Learner:
         """Check it.
 
         Raises:
-            ValueError: If a number is no integer of at least 1, or a name is none.
+            ValueError: If a number is not an integer of at least 1, or a name is not a str.
         """
         for name in ("algorithm", "policy"):
             if not isinstance(value := getattr(self, name), str):
@@ -72,7 +71,8 @@ class Learner:
 
         Args:
             changes: Fields of this class but ``keywords``; all others are keywords of the
-                algorithm. Another algorithm than this one is given these alone.
+                algorithm. If ``algorithm`` changes, the old keywords are dropped and only the new
+                ones are used.
         """
         fields = ("algorithm", "policy", "n_envs", "decisions")
         own = {name: value for name, value in changes.items() if name in fields}
@@ -90,7 +90,7 @@ class LearnedSystem(System):
 
     Attributes:
         task: Name of the environment's task, such as ``Exit``; or ``module:attribute`` of the
-            class of the keywords of a task of your own.
+            config class of a task of your own.
         keywords: Of the environment, where it has others than the task's own.
         learner: The algorithm that learns, and its settings.
     """
@@ -129,8 +129,8 @@ class PricedSystem(LearnedSystem):
     """A learned system that pays for what it computes.
 
     Its setting is the price of a video whose every segment is read with the dearest option, in
-    units of confidence: where it is 0.1, reading all is worth it only for a confidence that is
-    higher by a tenth. So a price means the same for networks of any size.
+    units of confidence: at 0.1, reading a whole video pays only if it raises the confidence by at
+    least 0.1. So a price means the same for networks of any size.
     """
 
     knob: ClassVar[str] = "price"

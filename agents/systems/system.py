@@ -1,4 +1,4 @@
-"""What a system is: a published method as a recipe of what the rooms below have."""
+"""What a system is: a published method as a recipe that combines parts of the lower packages."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class System(ABC):
         approximate: Whether features on a cache are not those of what is looked at, so that its
             figures have to be measured on pixels.
         note: What its figures do not say, for tables; empty for nothing.
-        of_encoders: The networks that make it what it is, which are those of its option groups.
-        settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
-            A system without such a knob has 1 alone.
+        of_encoders: Which option groups of a cache it reads, chosen by their networks.
+        settings: Values of its knob (such as a price), which trades accuracy for cost, the cheapest
+            last; at least one, and ``(1.0,)`` without a knob.
     """
 
     knob: ClassVar[str]  # what a setting is, in a word
@@ -108,7 +108,7 @@ class System(ABC):
 
         Args:
             changes: Settings of who learns, by name; None for none.
-            decisions: How many are made in the training; None as many as before.
+            decisions: Number of training decisions; None keeps it.
 
         Raises:
             ValueError: If its training has no such settings, or it has none.

@@ -28,7 +28,7 @@ def make_sb3(
 
     Args:
         env_id: Such as ``focusgym/AdaFocus-v0``; an id of your own, see `register_task`; or
-            ``module:attribute`` of the class of a task's keywords.
+            ``module:attribute`` of a config class.
         n_envs: N.
         render_mode: ``rgb_array``, or None.
         **config: As for ``gymnasium.make``.

@@ -126,7 +126,7 @@ def checked_centers(actions: ArrayLike, n_envs: int) -> NDArray[np.float32]:
     """Return actions as centres ``(N, 2)`` in [0, 1].
 
     Raises:
-        ValueError: If they are none.
+        ValueError: If they are not N centres in [0, 1].
     """
     centers = checked_numbers(actions, (n_envs, 2), "centres (x, y) of boxes")
     if not ((centers >= 0) & (centers <= 1)).all():

@@ -1,4 +1,4 @@
-"""The rules that belong to keywords, made for an engine and the prices of its cache."""
+"""The rules that belong to a config class, made for an engine and the prices of its cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .task import Task
 
 
 def task_class(config: EnvConfig) -> type[Task[Any, Any]]:
-    """Return the rules that belong to keywords: those that their class names.
+    """Return the rules of a config: those that its class names.
 
     Raises:
         ValueError: If it names none.
@@ -44,11 +44,11 @@ def make_task(
 
     Args:
         config: Keywords.
-        engine: Plays.
+        engine: The engine that plays the episodes.
         cost: GMACs of f_G, f_L and f_C on one segment.
         n_envs: N.
-        rewarded: Whether the rewards are asked for. If not, nothing is tried for them, and they
-            mean nothing: so it is where an agent is used and not trained.
+        rewarded: Whether rewards are computed. If not, no alternatives are tried and the rewards
+            are meaningless; use this to play an agent without training it.
 
     Raises:
         ValueError: If the keywords do not fit the cache.

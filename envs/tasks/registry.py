@@ -1,4 +1,4 @@
-"""The environment ids: which keywords each of them has; those of a task of your own too."""
+"""The environment ids: which config class each of them has; those of a task of your own too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import gymnasium
 from ...recognizer.registry import check_imported, find, import_named
 from ..config import EnvConfig, make_config
 
-# By name: where the class of the keywords is, which names the rules. A new one is a file and a
-# line.
+# Name -> module:class of the keywords; that class names the rules. A new task needs a file and a
+# line here.
 TASKS: dict[str, str] = {
     "AdaFocus": "focusgym.envs.config:EnvConfig",
     "AdaFocusPlus": "focusgym.envs.config:PlusConfig",
@@ -33,17 +33,17 @@ _ENTRY_POINT = "focusgym.envs.faces.env:FocusEnv"
 def register_task(id_: str, task: str | type[EnvConfig]) -> None:
     """Register an id for `gymnasium.make`, `gymnasium.make_vec` and `make_sb3`.
 
-    An id with keywords of its own is registered by `gymnasium.register`, with the same entry points
-    and ``task`` among its ``kwargs``.
+    To give an id other default values, call `gymnasium.register` yourself: copy the entry points
+    from ``gymnasium.spec("focusgym/Exit-v0")``, and put ``task`` and the values into ``kwargs``.
 
     Args:
         id_: Such as ``mine/Skim-v0``.
-        task: The class of its keywords, which stands at the top of a module; or its name, one of
-            `TASKS` or ``module:attribute``.
+        task: The config class, which stands at the top of a module; or its name, one of `TASKS` or
+            ``module:attribute``.
 
     Raises:
         ValueError: If the class stands inside a function or a class, where no name finds it.
-        TypeError: If it is no class of keywords.
+        TypeError: If it is not a config class.
     """
     if not isinstance(task, str):
         if not (isinstance(task, type) and issubclass(task, EnvConfig)):
@@ -66,7 +66,7 @@ def env_id(task: str) -> str:
     """Return the id of a task's environments, such as ``focusgym/AdaFocus-v0``.
 
     Args:
-        task: One of `TASKS`; ``module:attribute`` of a task of your own is its own id.
+        task: One of `TASKS`. A name ``module:attribute`` is returned unchanged.
     """
     return task if ":" in task else f"focusgym/{task}-v0"
 
@@ -76,8 +76,7 @@ def task_of(id_: str, *, trusted: bool = True) -> tuple[str, dict[str, Any]]:
 
     Args:
         id_: An id that is registered, such as ``focusgym/Exit-v0``, also with the module that
-            registers it, ``my_tasks:mine/Skim-v0``; or ``module:attribute`` of the class of a
-            task's keywords.
+            registers it, ``my_tasks:mine/Skim-v0``; or ``module:attribute`` of a config class.
         trusted: Whether a module may be imported; see `find`.
 
     Raises:
@@ -107,7 +106,7 @@ def task_of(id_: str, *, trusted: bool = True) -> tuple[str, dict[str, Any]]:
 
 
 def config_class(task: str, *, trusted: bool = True) -> type[EnvConfig]:
-    """Return the class of a task's keywords.
+    """Return the config class of a task.
 
     Args:
         task: One of `TASKS`, or ``module:attribute`` of a class of your own.
@@ -134,9 +133,9 @@ def config_of(id_: str, keywords: Mapping[str, Any], *, trusted: bool = True) ->
     """Return the keywords of an environment, checked.
 
     Args:
-        id_: As of `task_of`.
+        id_: As in `task_of`.
         keywords: As for ``gymnasium.make``.
-        trusted: As of `task_of`.
+        trusted: As in `task_of`.
 
     Raises:
         ValueError: If the id is unknown, or a value is not among those that are allowed.

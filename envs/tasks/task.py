@@ -175,7 +175,9 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
             actions: N actions of the space.
 
         Raises:
-            ValueError: If they are not N actions of the space, or one is not possible now.
+            ValueError: If they are not N actions of the space. Numbers outside a ``Box`` may
+                be refused, clipped or taken as they are; an action that is not possible now may be
+                refused or read as another.
         """
 
     @abstractmethod

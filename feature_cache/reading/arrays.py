@@ -112,7 +112,7 @@ def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
     """Return the view that is stored in a row.
 
     Raises:
-        CacheError: If it is none: the row is of a video that was skipped, or damaged.
+        CacheError: If it is invalid: the row is of a video that was skipped, or damaged.
     """
     left, top, right, bottom = arrays["crops_px"][row].tolist()
     indices = np.array(arrays["frame_indices"][row])

@@ -77,8 +77,8 @@ class ManifestEntry:
     """What a manifest says, as far as it is read again.
 
     Raises:
-        ValueError: If f_G is missing, a name is none of a file, there is no such shard, or a number
-            is out of range.
+        ValueError: If f_G is missing, a name cannot be that of a file, there is no such shard, or a
+            number is out of range.
     """
 
     depends_on: dict[str, Any]

@@ -54,7 +54,7 @@ def check_times(config: CompareConfig) -> None:
     """Refuse times that cannot be measured, before anything is trained.
 
     Raises:
-        UsageError: If their number is none, or nothing is trained.
+        UsageError: If their number is negative, or nothing is trained.
         VideoError: If a video file is gone, or another one.
     """
     if config.time < 0:

@@ -28,8 +28,8 @@ class Label(NamedTuple):
 
     Attributes:
         name: Of its own row.
-        beside: What stands behind the names of policies that do not learn, which are measured on
-            its features; None if they are not, for another's are the same.
+        beside: Suffix for the names of the fixed policies that are measured on the same features;
+            None if an earlier candidate has the same features, so that they are already measured.
     """
 
     name: str

@@ -66,9 +66,10 @@ class SystemRun(ABC):
     system: System
 
     def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
-        """Return what is told of a split, as of other policies.
+        """Return the rows of results for a split.
 
-        One row; and one of the video files, if they are read and the cache only comes near to them.
+        One on the cache, and a second on the video files if these are read and the cache is only
+        approximate.
 
         Args:
             split: Split of the cache whose videos are played.
@@ -76,7 +77,7 @@ class SystemRun(ABC):
                 system of random places, which looks elsewhere on them.
 
         Raises:
-            VideoError: If a video is gone, another one, or cannot be read.
+            VideoError: If a video is missing, was replaced, or cannot be read.
         """
         cache = self.source.cache
         videos = cache.split(split)
@@ -187,7 +188,10 @@ class TaskRun(SystemRun):
 
 
 def is_system_run(path: Path) -> bool:
-    """Say whether a folder is a run of a system, finished or not; one of another verb is none."""
+    """Say whether a folder is a run of a system, finished or not.
+
+    A run of another verb does not count.
+    """
     if not is_run(path) or verb_of(path) != "train":
         return False
     return stored_settings(path, "train").get("system") is not None
@@ -260,7 +264,7 @@ def _direct_run(
         _ = run.reader
     except FocusgymError:
         raise
-    except ValueError as error:  # a setting that is none
+    except ValueError as error:  # an invalid setting
         raise _damaged(path, error) from error
     return run
 

@@ -123,7 +123,7 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
 
     Raises:
         ValueError: If one is missing, or of another type or shape than `Played` says, there are no
-            videos or no steps, or a number is none that it can be.
+            videos or no steps, or a number is out of its range.
     """
     if missing := [name for name in (*_ARRAYS, *_NUMBERS) if name not in arrays]:
         raise ValueError(f"{missing[0]!r} is missing")

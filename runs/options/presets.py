@@ -241,7 +241,7 @@ def check_keys(
     """Check that a section of a preset names options of its verb.
 
     Raises:
-        PresetError: If a key is none; the message tells the closest one.
+        PresetError: If a key is not such an option; the message tells the closest one.
     """
     known = [name for name, option in options.items() if not option.is_positional]
     known = [name for name in known if name not in _OF_THE_COMMAND]

@@ -82,7 +82,7 @@ class TaskTraining(SystemTraining):
         return trace_task(trained.model, trained.env_id, split="test", **trained.keywords)
 
     def facts(self) -> dict[str, Any]:
-        """Return the mean returns, and what the model decides in and is loaded by."""
+        """Return the mean returns, the environment, and the algorithm that loads the model."""
         returns = learning_curve(self.config.out)["mean_return"].tolist()
         mean_returns = [None if isnan(each) else each for each in returns]
         return {"mean_returns": mean_returns, "environment": environment_of(self.system_model)}
@@ -105,7 +105,7 @@ class DirectTraining(SystemTraining):
         return read(source, source.cache.split("test"))
 
     def facts(self) -> dict[str, Any]:
-        """Return nothing: the setting says all."""
+        """Return an empty dict: the setting is enough."""
         return {}
 
     def _write_recognizer(self, policy: Policy | None) -> None:
@@ -153,7 +153,10 @@ def training_of(system: System, config: TrainConfig, source: FeatureSource) -> S
 
 
 def environment_of(system_model: SystemModel) -> dict[str, Any]:
-    """Return what a model decides in, besides files, and what loads it; JSON-able."""
+    """Return the id and keywords of the environment, and the algorithm that loads the model.
+
+    Without files; JSON-able.
+    """
     files = ("cache", "classifier", "group", "device")
     keywords = {name: value for name, value in system_model.keywords.items() if name not in files}
     return {
