@@ -203,7 +203,7 @@ def test_a_recognizer_reads_whole_frames_as_the_cache_does(root: Path, networks:
     rows = np.array([0, 4])
     clips = clips_of(cache.videos.iloc[rows])
     frames = torch.stack([read_frames(clip, cache.frames)[0] for clip in clips])
-    options, attended = np.array([[0, -1], [0, 0]]), np.array([[True, False], [True, True]])
+    options, attended = np.zeros((2, 2), np.int64), np.array([[True, False], [True, True]])
     on_pixels = recognizer(frames, options, attended)
     with torch.no_grad():
         on_cache = f_c(*cache.sequences(rows, options, attended)[:2])

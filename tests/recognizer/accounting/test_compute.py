@@ -135,8 +135,8 @@ def test_the_real_networks_really_do_what_is_charged(networks: dict[str, Any]) -
     fused._cost = None  # counted again, on the fused networks
     assert fused.cost == once
     frames = torch.randint(0, 256, (1, 3, 3, 224, 224), dtype=torch.uint8)
-    options = torch.tensor([[48, -1, 0]])
-    for plan in ((options, options >= 0), (options, torch.zeros(1, 3).bool()), ()):
+    options, looks = torch.tensor([[48, 24, 0]]), torch.tensor([[True, False, True]])
+    for plan in ((options, looks), (options, torch.zeros(1, 3).bool()), ()):
         with counted_by_hooks(fused) as spent:
             recognition = fused(frames, *plan)
         # π and π′ count what the linear layers and GRUs of both do.

@@ -69,8 +69,8 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"identity": "cache 2"}, "of: expected 'cache 2', got 'cache 1'"),
     (
         {"config": FitConfig(9, 5, {"classifier": 0.1}, nesterov=False), "seed": [0, 0]},
-        "config.epochs: expected 9, got 4; config.batch_size: expected 5, got 3; config.nesterov: "
-        "expected False, got True; and 2 more",
+        "config.nesterov: expected False, got True; config.epochs: expected 9, got 4; "
+        "config.batch_size: expected 5, got 3; and 2 more",
     ),
 ]
 
