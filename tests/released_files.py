@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -15,6 +18,23 @@ Checkpoint = dict[str, Any]
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+
+
+@contextmanager
+def all_weights_loaded() -> Iterator[None]:
+    """Let networks begin with NaN, not with random weights, which take long to draw.
+
+    What a file holds replaces them all; what is not replaced shows.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"):
+            patch.setattr(nn.init, name, _fill_with_nan)
+        yield
+
+
+@torch.no_grad()
+def _fill_with_nan(weights: Tensor, *_: object, **__: object) -> Tensor:
+    return weights.fill_(torch.nan)
 
 
 def gru_state(inputs: int, hidden: int) -> State:
@@ -142,9 +162,10 @@ def literal_recognition(
     """
     batch = frames.shape[:2]
     images = (frames.flatten(0, 1) / 255 - MEAN) / STD
-    glancer: Any = torchvision.models.mobilenet_v2(weights=None, num_classes=5).eval()
+    with all_weights_loaded():
+        glancer: Any = torchvision.models.mobilenet_v2(weights=None, num_classes=5).eval()
+        focuser: Any = torchvision.models.resnet50(weights=None, num_classes=5).eval()
     glancer.load_state_dict({k.removeprefix("net."): v for k, v in checkpoint["glancer"].items()})
-    focuser: Any = torchvision.models.resnet50(weights=None, num_classes=5).eval()
     own = {k[4:]: v for k, v in checkpoint["focuser"].items() if k.startswith("net.")}
     focuser.load_state_dict(own)
     focuser.fc = nn.Identity()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from released_afnet_files import ReleasedAFNet, checkpoint_afnet, checkpoint_images, released_afnet
-from released_files import Checkpoint
+from released_files import Checkpoint, all_weights_loaded
 from torch import Tensor
 
 from focusgym.recognizer import AFNetConfig, AFNetRecognizer, FrameConfig, read_recognizer
@@ -23,7 +23,8 @@ COMMAND = "import-checkpoint"
 
 
 def run(*args: object) -> None:
-    main([str(each) for each in args])
+    with all_weights_loaded():
+        main([str(each) for each in args])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,8 @@ def imported(file: Path, root: Path) -> tuple[Path, list[str]]:
 
 
 def network_of(out: Path) -> AFNetRecognizer:
-    recognizer = read_recognizer(out / "recognizer", fuse=False)
+    with all_weights_loaded():
+        recognizer = read_recognizer(out / "recognizer", fuse=False)
     assert isinstance(recognizer, AFNetRecognizer)
     return recognizer
 
@@ -85,16 +87,17 @@ def test_the_network_computes_what_the_released_one_does(
     assert network_of(root / "shifted").classes == tuple("abcd")
 
 
-def test_what_is_reported(imported: tuple[Path, list[str]], file: Path, root: Path) -> None:
+def test_what_is_reported(imported: tuple[Path, list[str]], model: ReleasedAFNet) -> None:
     out, printed = imported
     assert {path.name for path in out.iterdir()} == {"recognizer", "report.json"}
     report = json.loads((out / "report.json").read_text())
-    n = len(checkpoint_afnet(released_afnet(T, C))["state_dict"])
+    checkpoint = checkpoint_afnet(model)
+    n = len(checkpoint["state_dict"])
     assert report["used"] == {"backbone": n - 10 * 8 - 2, "gates": 10 * 8, "head": 2}
     assert report["inferred"] == {"backbone": "resnet50", "steps": T, "n_classes": C}
     named = {"epoch", "arch", "optimizer", "best_prec1", "val_acc_top1"}
     assert report["left_out"].keys() == named
-    assert report["entries"] == [*checkpoint_afnet(released_afnet(T, C))]
+    assert report["entries"] == [*checkpoint]
     cost = network_of(out).cost
     assert report["gmacs_always"] == pytest.approx(cost.always_gmacs)
     assert report["gmacs_all_kept"] == pytest.approx(cost.at_ratio(1.0, T))

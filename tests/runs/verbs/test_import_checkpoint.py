@@ -15,6 +15,7 @@ import pytest
 import torch
 from released_files import (
     Checkpoint,
+    all_weights_loaded,
     checkpoint_after_stage_two,
     encoder_entries,
     literal_classifier,
@@ -41,7 +42,8 @@ NAMES = [f"activity {i}" for i in range(200)]
 
 
 def run(*args: object) -> None:
-    main([str(each) for each in args])
+    with all_weights_loaded():
+        main([str(each) for each in args])
 
 
 def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:

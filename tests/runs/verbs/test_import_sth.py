@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from released_files import all_weights_loaded
 from released_sth_files import AdaFocusSth, checkpoint_sth, released_sth
 from torch import Tensor
 from verbs import Digits
@@ -35,7 +36,8 @@ SIZES = ("--patch", PATCH, "--local-frames", LOOKED)
 
 
 def run(*args: object) -> None:
-    main([str(each) for each in args])
+    with all_weights_loaded():
+        main([str(each) for each in args])
 
 
 @pytest.fixture(scope="module")
