@@ -15,6 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from shared_sections import NEEDED, shared_sections
 
 from focusgym.agents import PRESETS, SYSTEMS, ClassifierKind, PPOConfig, find_system
 from focusgym.recognizer import PatchGrid, WholeFrame
@@ -36,18 +37,6 @@ from focusgym.runs.options.presets import VERBS, preset_names, read_preset, reso
 from focusgym.runs.options.systems import check_other_options, system_of
 from focusgym.runs.training.recipes import DIGITS, clips
 
-# What verbs cannot do without, which no preset gives.
-NEEDED = {
-    "cache plan": ("--videos", "v"),
-    "cache build": ("--videos", "v"),
-    "fit encoder": ("--videos", "v", "--network", "n", "--weights", "w"),
-    "fit patches": ("--videos", "v", "--glance-encoder", "g", "--local-encoder", "l"),
-    "fit classifier": ("--cache", "c"),
-    "fit end-to-end": ("--videos", "v"),
-    "fit cubes": ("--videos", "v"),
-    "fit afnet": ("--videos", "v"),
-}
-
 
 def parsed(verb: str, *args: object) -> Any:
     """The config that a command line gives."""
@@ -57,9 +46,13 @@ def parsed(verb: str, *args: object) -> Any:
 
 @cache
 def of_preset(name: str, verb: str, *options: str) -> Any:
-    """The config that a preset gives for a verb, where these options are given as well."""
+    """The config that a preset gives for a verb, where these options are given as well.
+
+    Its ``preset`` may be another one with the same section.
+    """
     args = [arg for option in options for arg in (f"--{option}", "x")]
-    return parsed(verb, *NEEDED.get(verb, ()), *args, "--preset", name)
+    with shared_sections():
+        return parsed(verb, *NEEDED.get(verb, ()), *args, "--preset", name)
 
 
 def policy_of(*args: object) -> PPOConfig:
