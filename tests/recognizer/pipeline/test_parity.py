@@ -157,20 +157,20 @@ def spread(head: nn.Module, run: Any) -> None:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Fifty videos of the embedded digits, 6 frames each, 49 options, float16."""
+    """Videos of the embedded digits, 204 frames of them in all, 49 options, float16."""
     frames = FrameConfig(steps=6, frame_px=64)
-    return digits_world(tmp_path_factory.mktemp("digits"), frames, PatchGrid(64, 28))
+    return digits_world(tmp_path_factory.mktemp("digits"), frames, PatchGrid(64, 28), 34)
 
 
 @pytest.fixture(scope="module")
 def segments(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """As many, of four segments of three frames; f_G glances at the middle one."""
+    """Fifty of four segments of three frames; f_G glances at the middle one."""
     frames = FrameConfig(steps=4, frame_px=64, segment_frames=3, glance_frames=1)
-    return digits_world(tmp_path_factory.mktemp("segments"), frames, PatchGrid(64, 28, 3))
+    return digits_world(tmp_path_factory.mktemp("segments"), frames, PatchGrid(64, 28, 3), 50)
 
 
-def digits_world(root: Path, frames: FrameConfig, places: Places) -> World:
-    config = DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=math.prod(frames.shape) + 2)
+def digits_world(root: Path, frames: FrameConfig, places: Places, n: int) -> World:
+    config = DigitsConfig(n_train=1, n_val=1, n_test=n, n_frames=math.prod(frames.shape) + 2)
     table = make_digits(config, root / "data")
     paths = [str(root / "data" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
