@@ -116,9 +116,11 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     logits, boxes, corners = model(clips[:, :GLANCED], clips[:, GLANCED:], PATCH)
     assert (corners - corners.round()).abs().min() > 1e-3, "rounding decides no corner"
     assert not torch.equal(boxes[0], boxes[1])
-    for clip, box, scores in zip(digits.clips[:2], boxes, logits, strict=True):
-        run("recognize", clip.path, "--bundle", imported[0] / "recognizer", "--json", "--top", C)
-        recognized = json.loads(capsys.readouterr().out)
+    paths = [clip.path for clip in digits.clips[:2]]
+    run("recognize", *paths, "--bundle", imported[0] / "recognizer", "--json", "--top", C)
+    lines = capsys.readouterr().out.splitlines()
+    for line, box, scores in zip(lines, boxes, logits, strict=True):
+        recognized = json.loads(line)
         (step,) = recognized["steps"]
         assert step["box_px"] == box.tolist()
         probabilities = sorted(
