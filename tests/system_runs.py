@@ -23,6 +23,7 @@ from focusgym.runs.cli import main
 STEPS = 4
 TINY = ("--decisions=60", "--learner={n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}")
 SHORT = {
+    "adafocus_tsm": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}",),
     "adafocus_v2": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}",),
     "adafocus_v3": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}", "--setting=0.5"),
     "listentolook": ("--learner={key_channels: 2, hidden: 5, epochs: 1}", "--setting=0.5"),

@@ -1,15 +1,17 @@
-"""One tiny quickstart for all tests of the verbs; and videos and encoders for those that train."""
+"""A browser and one tiny quickstart for all tests of verbs; videos and encoders to train on."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from browser import Browser, open_browser
 from end_to_end_runs import command, cubes_command
 from filelock import FileLock
 from recognizers import make_encoder
@@ -21,6 +23,13 @@ from focusgym.recognizer import read_encoder, write_bundle
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.training.recipes import DIGITS, Recipe, adamw
 from focusgym.runs.verbs.quickstart import quickstart
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all pages: it takes seconds to start."""
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

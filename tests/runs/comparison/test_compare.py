@@ -35,6 +35,7 @@ from focusgym.runs.executors.units import FailedError
 from focusgym.runs.training.policy_run import run_training
 
 Calls = list[list[str]]
+SHORT = ("--epochs=1", "--fit-epochs=1")  # where a test asks what is trained, not how well
 CPUS = os.cpu_count() or 1
 MOST = max(64, 4 * CPUS)  # threads, or processes
 
@@ -94,7 +95,7 @@ def test_cells_are_runs(root: Path, calls: Calls, compare: Callable[..., Any]) -
 def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
     """More seeds, more designs, another first one, AdaFocus+; what is done is not touched."""
     cells = "c/cells/p12_3x3"
-    compare("c", "--reward", "increments", "--seeds=1")
+    compare("c", *SHORT, "--reward", "increments", "--seeds=1")
     before = content_of(root / cells)
     grown = (
         ("--reward", "increments", "--seeds=2"),
@@ -114,8 +115,9 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     for args, trained in zip(grown, wanted, strict=True):
         weights = root / cells / trained[0] / "policy" / "weights.safetensors"
         stored_bytes = weights.read_bytes() if weights.exists() else None
+        args = (*SHORT, *args)
         summary = compare("c", *args)
-        f_c = ["c/classifiers/p12_3x3/seed-1"] if args is grown[0] else []
+        f_c = ["c/classifiers/p12_3x3/seed-1"] if trained is wanted[0] else []
         assert calls == [f_c, [f"{cells}/{name}" for name in trained]]
         assert stored_bytes in (None, weights.read_bytes())
         assert before.items() <= content_of(root / cells).items()
@@ -136,13 +138,13 @@ def test_a_comparison_only_grows(
 ) -> None:
     """A table with five seeds is not replaced by one with two by a slip."""
     grown = ("--reward", "increments", "confidence", "--seeds=2")
-    compare("c", *grown)
+    compare("c", *SHORT, *grown)
     before = content_of(root / "c")
     for less, gone in (
         (("--reward", "increments", "confidence", "--seeds=1"), "seeds 1 to 1"),
         (("--reward", "increments", "--seeds=2"), "confidence"),
     ):
-        assert refused("c", *less) == (
+        assert refused("c", *SHORT, *less) == (
             f"ROOT/c compares more than is asked for now ({gone}): a comparison only grows; ask "
             "for that too, or give another folder"
         )
@@ -250,11 +252,11 @@ def test_a_cell_that_fails(
 ) -> None:
     """As another process at it, or files in the way, would make it."""
     cell = root / "c" / "cells" / "p12_3x3" / "increments" / "seed-0"
-    compare("c", "--reward", "confidence", "--seeds=1")
+    compare("c", *SHORT, "--reward", "confidence", "--seeds=1")
     cell.mkdir(parents=True)
     monkeypatch.undo()
     monkeypatch.setattr(local, "get_context", lambda method: get_context("fork"))  # sooner
-    args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1"]
+    args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, *SHORT, "--seeds=1"]
     args += ["--reward", "confidence", "increments", "padding", "--jobs=1"]
     with pytest.raises(SystemExit) as caught:
         main(args)
@@ -337,7 +339,7 @@ def test_variants_of_the_first_design(
 def test_an_interrupted_f_c_goes_on(
     root: Path, compare: Callable[..., Any], calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    args = ("--reward", "increments", "--seeds=1")
+    args = (*SHORT, "--reward", "increments", "--seeds=1")
     uninterrupted = compare("whole", *args)
 
     def stop(config: Any, device: Any) -> None:
@@ -371,5 +373,5 @@ def test_cells_of_a_group_share_what_is_projected(
 
     monkeypatch.setattr(FeatureSource, "_project_all", spy)
     monkeypatch.setattr("focusgym.runs.comparison.grid.run_training", alone)
-    compare("c", "--reward", "increments", "confidence", "--seeds=2")
+    compare("c", *SHORT, "--reward", "increments", "confidence", "--seeds=2")
     assert len(projected) == 2 * (12 + 4 + 4 + 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,15 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def evaluated(run: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def evaluated(
+    runs: Sequence[Path], seed: int, capsys: pytest.CaptureFixture[str]
+) -> dict[Path, dict[str, Any]]:
+    """What ``evaluate`` says of runs with a seed."""
     capsys.readouterr()
-    main(["evaluate", str(run), "--no-fixed", "--seed", str(seed), "--json"])
-    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["policies"]
-    return dict(row)
+    main(["evaluate", *map(str, runs), "--no-fixed", "--seed", str(seed), "--json"])
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["policies"]
+    assert [row["name"] for row in rows] == [run.name for run in runs]
+    return dict(zip(runs, rows, strict=True))
 
 
 def test_runs_alone(
@@ -82,9 +86,11 @@ def test_runs_alone(
     assert [row["seeds"] for row in rows.values()] == [[3, 4], [3], [3]]
     assert {row["kind"] for row in rows.values()} == {"trained"}
     assert {row["patch_px"] for row in rows.values()} == {P}
+    alone = evaluated([runs[name] for name in ("learned", "plain", "random")], 3, capsys)
+    alone |= evaluated([runs["seed"]], 4, capsys)
     for label, of_row in zip(labels, (("learned", "seed"), ("plain",), ("random",)), strict=True):
         seeds = rows[label]["seeds"]
-        results = [evaluated(runs[n], s, capsys) for n, s in zip(of_row, seeds, strict=True)]
+        results = [alone[runs[name]] for name in of_row]
         by_step = np.mean([each["accuracy_by_step"] for each in results], axis=0)
         row = rows[label]
         assert row["accuracy_by_step"]["value"] == pytest.approx(by_step.tolist())
@@ -186,8 +192,10 @@ def test_cubes_beside_boxes(
     assert summary["labels"] == ["AdaFocusV2", "AdaFocusV3", "random cubes"]
     rows = {row["label"]: row for row in summary["rows"]}
     assert [row["seeds"] for row in rows.values()] == [[3, 4]] * 3
+    alone = evaluated([second[0], first[0]], 3, capsys)
+    alone |= evaluated([second[1], first[1]], 4, capsys)
     for label, of_row in (("AdaFocusV3", second), ("random cubes", first)):
-        results = [evaluated(run, s, capsys) for run, s in zip(of_row, (3, 4), strict=True)]
+        results = [alone[run] for run in of_row]
         row, by_step = rows[label], np.mean([f["accuracy_by_step"] for f in results], axis=0)
         assert len(by_step) == D + 1
         assert row["accuracy_by_step"]["value"] == pytest.approx(by_step.tolist())

@@ -64,6 +64,7 @@ def test_systems_alone(
     calls: Calls,
     compare: Callable[..., Any],
     refused: Callable[..., str],
+    request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What stands in the table is what the runs did; a second call trains nothing again."""
@@ -121,6 +122,7 @@ def test_systems_alone(
     assert rows["tsn"]["gains"] == {"same_classifier": None, "any": None}
     gains = table["gain_over_static_any"].notna()
     assert gains.tolist() == [row["kind"] == "trained" for row in every]
+    request.getfixturevalue("no_page")  # it was looked at
     again = compare("c", *arguments)
     assert again == summary
     assert not any(calls)
@@ -203,7 +205,7 @@ def test_a_seed_fixes_every_figure(root: Path, compare: Callable[..., Any]) -> N
     """Trained twice in two folders: by PPO, SAC, gradient, with noise, and on labels."""
     sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     names = [f"{__name__}:{name}" for name in EVERY_KIND]
-    arguments = ("--reward", "--seeds=1", "--decisions=30", "--systems", *names)
+    arguments = ("--reward", "--seeds=1", "--decisions=30", "--fit-epochs=1", "--systems", *names)
     assert compare("a", *arguments) == compare("b", *arguments)
     cells = sorted((root / "a" / "cells").rglob("played.npz"))
     assert len(cells) == len(EVERY_KIND)

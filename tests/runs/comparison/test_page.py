@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import Browser, open_browser
+from browser import Browser
 from comparisons import make_cell, make_comparison
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
@@ -64,12 +63,6 @@ def page(
     settings |= {"seeds": [0, 1, 2, 3, 4], "runs": ["/home/someone/runs/a", "/home/someone/runs/b"]}
     comparison_page(path, summary, cells, settings)
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 def open_drawn(browser: Browser, path: Path, width: int = 1280, *, dark: bool = False) -> None:

@@ -1,25 +1,18 @@
-"""One browser, and the pages of one replay, for all tests of pages."""
+"""The pages of one replay, for all tests of pages."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from browser import Browser, open_browser
+from browser import Browser
 from replay_pages import NASTY, ROWS
 
 from focusgym.runs.configs.replay import ReplayConfig
 from focusgym.runs.verbs.replay import replay
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

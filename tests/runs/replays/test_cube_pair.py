@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from browser import Browser, open_browser
+from browser import Browser
 from end_to_end_runs import CUBE_FRAMES, D, P, S, cubes_command, videos_of
 from selenium.webdriver.common.keys import Keys
 from verbs import Call, run_fit
@@ -50,12 +49,6 @@ def recognized(
     assert isinstance(recognizer, CubeRecognizer)
     random = recognizer(frames, uniform_draws(range(9), D, [SEED, 20, 0], 3).float())
     return labels, (recognizer(frames), random)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 def test_numbers_are_the_recognizers(

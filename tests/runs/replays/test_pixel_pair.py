@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from browser import Browser, open_browser
+from browser import Browser
 from end_to_end_runs import FRAMES, P, S, T, command
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
@@ -61,12 +60,6 @@ def recognized(
     draws = uniform_draws(range(len(table)), T, [SEED, 20, 0])
     random = recognizer(frames, fixed_places("random", recognizer.places, draws))
     return table.reset_index(), (recognizer(frames), random)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 def test_numbers_are_the_recognizers(

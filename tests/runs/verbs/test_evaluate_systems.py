@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -18,7 +18,8 @@ from system_runs import STEPS, make_cache, train
 from focusgym.agents import SYSTEMS, find_system, solve_exits
 from focusgym.agents.exits.kinds import Solver
 from focusgym.envs import PixelSource
-from focusgym.feature_cache import read_many
+from focusgym.feature_cache import Clip, read_many
+from focusgym.recognizer import FrameConfig
 from focusgym.runs.cli import main
 from focusgym.runs.comparison import times
 from focusgym.runs.evaluation.system_runs import DirectRun, find_system_run
@@ -56,6 +57,21 @@ def test_times(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         times.milliseconds(root / "gru")
 
 
+@pytest.fixture
+def decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all runs have the frames that the first of them decoded."""
+    decoded: dict[Any, list[Any]] = {}
+
+    def read(clips: Sequence[Clip], frames: FrameConfig) -> Iterator[Any]:
+        key = (*clips, frames)
+        if key not in decoded:
+            decoded[key] = list(read_many(clips, frames))
+        return iter(decoded[key])
+
+    monkeypatch.setattr("focusgym.runs.evaluation.system_runs.read_many", read)
+
+
+@pytest.mark.usefixtures("decoded_once")
 def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In all predictions, for features are rounded alike; the figures are those of the runs.
 

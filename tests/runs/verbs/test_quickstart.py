@@ -41,6 +41,26 @@ FIXED = ["random", "central", "gaussian"]
 SKIPPING = ["adafocus_plus", "uniform_frames"]
 
 
+class Drawn:
+    """Stands in for a figure: is saved as a copy of a picture."""
+
+    def __init__(self, picture: bytes) -> None:
+        self.picture = picture
+
+    def savefig(self, path: Path, **_: object) -> None:
+        path.write_bytes(self.picture)
+
+
+@pytest.fixture
+def drawn_before(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy the pictures of the finished run, in tests that look at other things."""
+    for function, name in (("accuracy_plot", "accuracy.png"), ("patch_strip", "patches.png")):
+        drawn = Drawn((tiny_run[0] / name).read_bytes())
+        monkeypatch.setattr(
+            f"focusgym.runs.evaluation.report.{function}", lambda *_, drawn=drawn: drawn
+        )
+
+
 def row(results: dict[str, Any], name: str) -> dict[str, Any]:
     return next(r for r in results["policies"] if r["name"] == name)
 
@@ -172,6 +192,7 @@ def test_no_test_video_is_trained_or_selected_on(tiny_run: Run) -> None:
     assert (folders == cache.videos["split"]).all()
 
 
+@pytest.mark.usefixtures("drawn_before")
 def test_the_second_time_everything_is_reused(
     tiny_run: Run, tiny: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +210,7 @@ def test_the_second_time_everything_is_reused(
     assert "quickstart --videos DIR --weights FILE" in shown
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "drawn_before")
 def test_the_same_seed_gives_the_same_results(
     tiny_run: Run,
     tiny: Recipe,
