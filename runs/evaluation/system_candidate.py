@@ -46,7 +46,8 @@ class SystemCandidate(Candidate):
         runs = [find_system_run(path, config.videos_root, device) for path in paths]
         names = names_of(paths, [run.name for run in runs], labels)
         return [
-            cls(path, Label(name), replace(run, name=name))
+            # A copy would read what the system has learned again.
+            cls(path, Label(name), run if run.name == name else replace(run, name=name))
             for path, name, run in zip(paths, names, runs, strict=True)
         ]
 
