@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -287,3 +288,19 @@ def test_a_model_of_another_environment(root: Path, capsys: pytest.CaptureFixtur
     message = capsys.readouterr().err
     assert "model.zip does not play focusgym/Exit-v0, which" in message
     assert "expected Discrete(2); got Discrete(" in message
+
+
+def test_runs_of_one_name_are_told_apart(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By their folders; and what one of them does is what it does alone."""
+    paths = [root / "uniform", tmp_path / "uniform"]
+    shutil.copytree(*paths)
+    capsys.readouterr()
+    main(["evaluate", *map(str, paths), "--json"])
+    rows = json.loads(capsys.readouterr().out)["policies"]
+    assert [row.pop("name") for row in rows] == [str(path) for path in paths]
+    main(["evaluate", str(paths[0]), "--json"])
+    (alone,) = json.loads(capsys.readouterr().out)["policies"]
+    assert alone.pop("name") == "uniform"
+    assert rows == [alone, alone]
